@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinuxABI
+internal import SystemPackage
+
+/// A counter in the kernel that one side adds to and the other takes from (`eventfd`), never blocking.
+public struct EventFD: ~Copyable, Sendable {
+  /// The descriptor, for calls that hand it to the kernel.
+  public let descriptor: OwnedDescriptor
+
+  /// Makes a counter at zero.
+  /// - Throws: `KernelError` for `eventfd`: `EMFILE` at the process's limit of descriptors.
+  public init() throws(KernelError) {
+    descriptor = OwnedDescriptor(adopting: try kernelCall("eventfd") { abi_eventfd(0, CInt(EFD_NONBLOCK)) })
+  }
+
+  /// Adds one.
+  public borrowing func signal() throws(KernelError) {
+    let fd = descriptor.rawValue
+    var one: UInt64 = 1
+    try kernelCall("write", on: "eventfd \(fd)") { unsafe abi_write(fd, &one, 8) }
+  }
+
+  /// Takes the whole count, and leaves zero; zero where nothing was signalled.
+  public borrowing func take() throws(KernelError) -> UInt64 {
+    let fd = descriptor.rawValue
+    var count: UInt64 = 0
+    let result = try kernelCall("read", on: "eventfd \(fd)") {
+      let result = unsafe abi_read(fd, &count, 8)
+      return result == -Int64(Errno.wouldBlock.rawValue) ? 0 : result
+    }
+    return result == 0 ? 0 : count
+  }
+
+  /// Waits until the count is not zero.
+  /// - Returns: Whether it was, before the time was over.
+  public borrowing func wait(for limit: Duration) throws(KernelError) -> Bool {
+    let fd = descriptor.rawValue
+    let end = ContinuousClock.now + max(limit, .zero)
+    while true {
+      let left = max(ContinuousClock.now.duration(to: end), .zero)
+      let (seconds, attoseconds) = left.components
+      let capped = min(seconds, 1 << 30)
+      let nanoseconds = capped * 1_000_000_000 + attoseconds / 1_000_000_000
+      // The remaining time is computed anew after a signal, so EINTR is an answer here and not a repetition.
+      let ready = try kernelCall("ppoll", on: "eventfd \(fd)") { () -> CInt in
+        let result = abi_poll_readable(fd, nanoseconds)
+        return result == -Errno.interrupted.rawValue ? 0 : result
+      }
+      if ready > 0 { return true }
+      if ContinuousClock.now >= end { return false }
+    }
+  }
+
+  /// Closes the descriptor.
+  public consuming func close() throws(KernelError) { try descriptor.close() }
+}
