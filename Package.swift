@@ -44,7 +44,7 @@ let package = Package(
     module("LinuxHandles", needs: ["CLinuxABI", system]),
     module("DeviceRegisters", needs: ["CMMIO", "LinuxHandles", system]),
     // L2
-    module("DMACore", needs: ["LinuxHandles", "CLinuxABI", "CMMIO", "CLibNUMA", system]),
+    module("DMACore", needs: ["LinuxHandles", "DeviceRegisters", "CLinuxABI", "CMMIO", "CLibNUMA", system]),
   ],
   cLanguageStandard: .gnu17
 )
