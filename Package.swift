@@ -45,6 +45,9 @@ let package = Package(
     module("DeviceRegisters", needs: ["CMMIO", "LinuxHandles", system]),
     // L2
     module("DMACore", needs: ["LinuxHandles", "DeviceRegisters", "CLinuxABI", "CMMIO", "CLibNUMA", system]),
+    module("PCIBus", needs: ["LinuxHandles", "CLinuxABI", "CLibPCI", system]),
+    // L3
+    module("DriverCore", needs: ["PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
   ],
   cLanguageStandard: .gnu17
 )
