@@ -47,6 +47,7 @@ let package = Package(
     module("DMACore", needs: ["LinuxHandles", "DeviceRegisters", "CLinuxABI", "CMMIO", "CLibNUMA", system]),
     module("PCIBus", needs: ["LinuxHandles", "CLinuxABI", "CLibPCI", system]),
     // L3
+    module("IOMMUFD", needs: ["DMACore", "LinuxHandles", "CLinuxABI", system]),
     module("DriverCore", needs: ["PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
   ],
   cLanguageStandard: .gnu17
