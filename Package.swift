@@ -49,6 +49,9 @@ let package = Package(
     // L3
     module("IOMMUFD", needs: ["DMACore", "LinuxHandles", "CLinuxABI", system]),
     module("DriverCore", needs: ["PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    // L4
+    module(
+      "VFIO", needs: ["DriverCore", "IOMMUFD", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system]),
   ],
   cLanguageStandard: .gnu17
 )
