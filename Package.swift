@@ -27,6 +27,7 @@ let package = Package(
   name: "swift-vfio",
   products: [
     .library(name: "LinuxHandles", targets: ["LinuxHandles"]),
+    .library(name: "PCIBus", targets: ["PCIBus"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-system", from: "1.6.0"),
@@ -45,6 +46,12 @@ let package = Package(
     module("DeviceRegisters", needs: ["CMMIO", "LinuxHandles", system]),
     // L2
     module("DMACore", needs: ["LinuxHandles", "CLinuxABI", "CMMIO", "CLibNUMA", system]),
+    module("PCIBus", needs: ["LinuxHandles", "CLinuxABI", "CLibPCI", system]),
+    // Tests
+    .target(
+      name: "TestSupport", dependencies: ["LinuxHandles", system], path: "Tests/TestSupport",
+      swiftSettings: strict),
+    tests("PCIBusTests", needs: ["PCIBus", "LinuxHandles", "CLinuxABI", system]),
   ],
   cLanguageStandard: .gnu17
 )
