@@ -27,6 +27,7 @@ let package = Package(
   name: "swift-vfio",
   products: [
     .library(name: "LinuxHandles", targets: ["LinuxHandles"]),
+    .library(name: "PCIBus", targets: ["PCIBus"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-system", from: "1.6.0"),
