@@ -41,18 +41,26 @@ let package = Package(
       name: "CLibPCI", path: "CShims/CLibPCI", pkgConfig: "libpci", providers: [.apt(["libpci-dev"])]),
     .systemLibrary(
       name: "CLibNUMA", path: "CShims/CLibNUMA", pkgConfig: "numa", providers: [.apt(["libnuma-dev"])]),
+    .target(name: "CPCINames", dependencies: ["CLibPCI"], path: "CShims/CPCINames"),
     // L1
     module("LinuxHandles", needs: ["CLinuxABI", system]),
     module("DeviceRegisters", needs: ["CMMIO", "LinuxHandles", system]),
     // L2
     module("DMACore", needs: ["LinuxHandles", "DeviceRegisters", "CLinuxABI", "CMMIO", "CLibNUMA", system]),
-    module("PCIBus", needs: ["LinuxHandles", "CLinuxABI", "CLibPCI", system]),
+    module("PCIBus", needs: ["LinuxHandles", "CLinuxABI", "CLibPCI", "CPCINames", system]),
     // L3
     module("IOMMUFD", needs: ["DMACore", "LinuxHandles", "CLinuxABI", system]),
     module("DriverCore", needs: ["PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
     // L4
     module(
       "VFIO", needs: ["DriverCore", "IOMMUFD", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system]),
+    // L7
+    .executableTarget(
+      name: "vfioctl",
+      dependencies: [
+        "VFIO", "PCIBus", "LinuxHandles", "DriverCore", system,
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ], path: "Sources/vfioctl", swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17
 )
