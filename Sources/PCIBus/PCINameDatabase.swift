@@ -60,7 +60,9 @@ public final class PCINameDatabase: Sendable {
 
   /// The name that a vendor's device has.
   public func deviceName(vendorID: UInt16, deviceID: UInt16) -> String? {
-    access.withLock { unsafe $0.name { unsafe clibpci_device_name($0, $1, $2, CInt(vendorID), CInt(deviceID)) } }
+    access.withLock {
+      unsafe $0.name { unsafe clibpci_device_name($0, $1, $2, CInt(vendorID), CInt(deviceID)) }
+    }
   }
 
   /// The name of a class and sub-class.
