@@ -86,7 +86,9 @@ extension ConfigurationSpace {
     return walk
   }
 
-  /// Walks along the capabilities from byte 256 on. A space of 256 bytes has none.
+  /// Walks along the capabilities from byte 256 on.
+  ///
+  /// A space of 256 bytes has none.
   /// - Throws: `KernelError` of `read`.
   /// - Source: PCI Express Base 6.0, 7.6.3; `pci_find_next_ext_capability()`, drivers/pci/pci.c.
   public func extendedCapabilityWalk() throws(KernelError) -> CapabilityWalk {

@@ -24,7 +24,7 @@ public struct IOMMUGroup: Hashable, Sendable {
     public var description: String { "\(name) (\(driver ?? "no driver"))" }
   }
 
-  /// The kind of address translation that a group has at the start (`type`): `DMA`, `DMA-FQ`, `identity`, …
+  /// The kind of address translation that a group has at the start (`type`).
   public struct Kind: RawRepresentable, Hashable, Sendable {
     /// The kernel's word.
     public let rawValue: String

@@ -26,7 +26,9 @@ public struct PCIAddress: Hashable, Sendable {
 
 extension PCIAddress: LosslessStringConvertible {
   /// Reads `0000:00:02.0`, or `00:02.0` for domain 0; hexadecimal in either case, 4 to 8 digits of domain, 2 of
-  /// bus, 2 of device and 1 of function. Nil for anything else.
+  /// bus, 2 of device and 1 of function.
+  ///
+  /// Nil for anything else.
   public init?(_ description: String) {
     var fields = description.split(separator: ":", omittingEmptySubsequences: false)
     let place = fields.removeLast().split(separator: ".", omittingEmptySubsequences: false)
@@ -62,6 +64,8 @@ extension PCIAddress: LosslessStringConvertible {
 extension PCIAddress: Comparable {
   /// By domain, bus, device, function: the order in which a bus is scanned.
   public static func < (left: PCIAddress, right: PCIAddress) -> Bool {
-    (left.domain, left.bus, left.device, left.function) < (right.domain, right.bus, right.device, right.function)
+    (left.domain, left.bus, left.device, left.function) < (
+      right.domain, right.bus, right.device, right.function
+    )
   }
 }

@@ -2,7 +2,9 @@
 public import LinuxHandles
 internal import SystemPackage
 
-/// The PCI functions and IOMMU groups of a machine, as sysfs shows them. Nothing is kept: each call reads anew.
+/// The PCI functions and IOMMU groups of a machine, as sysfs shows them.
+///
+/// Nothing is kept: each call reads anew.
 public struct PCIBus: Hashable, Sendable {
   /// Where sysfs is.
   public let root: SystemRoot
@@ -10,7 +12,9 @@ public struct PCIBus: Hashable, Sendable {
   /// Looks below a root.
   public init(root: SystemRoot = .host) { self.root = root }
 
-  /// All functions, sorted by address. One that goes away meanwhile is left out.
+  /// All functions, sorted by address.
+  ///
+  /// One that goes away meanwhile is left out.
   /// - Throws: `KernelError` for a file that cannot be read.
   public func functions() throws(KernelError) -> [PCIFunctionInfo] {
     var functions: [PCIFunctionInfo] = []
@@ -60,7 +64,9 @@ public struct PCIBus: Hashable, Sendable {
 
   private func facts(of address: PCIAddress) throws(KernelError) -> PCIFunctionInfo? {
     let folder = Self.folder(address)
-    guard let vendor = try number(folder, "vendor"), let device = try number(folder, "device") else { return nil }
+    guard let vendor = try number(folder, "vendor"), let device = try number(folder, "device") else {
+      return nil
+    }
     var facts = PCIFunctionInfo(address: address)
     facts.vendorID = UInt16(truncatingIfNeeded: vendor)
     facts.deviceID = UInt16(truncatingIfNeeded: device)

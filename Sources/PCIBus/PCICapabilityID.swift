@@ -149,12 +149,14 @@ extension PCICapabilityID: CustomStringConvertible {
   public var description: String {
     if let name { return name }
     let digits = String(number, radix: 16)
-    let width = isExtended ? 4 : 2
-    return "\(isExtended ? "extended" : "capability") 0x\(String(repeating: "0", count: width - digits.count))\(digits)"
+    let zeros = String(repeating: "0", count: (isExtended ? 4 : 2) - digits.count)
+    return "\(isExtended ? "extended" : "capability") 0x\(zeros)\(digits)"
   }
 
   /// The name; nil for a number that this table does not know.
-  public var name: String? { isExtended ? Self.extendedNames[CInt(number)] : Self.standardNames[CInt(number)] }
+  public var name: String? {
+    isExtended ? Self.extendedNames[CInt(number)] : Self.standardNames[CInt(number)]
+  }
 
   private static let standardNames: [CInt: String] = [
     PCI_CAP_ID_PM: "Power Management",

@@ -25,7 +25,8 @@ public final class SysfsConfigurationSpace: ConfigurationSpace {
     } catch {
       switch error.errno {
       case .noSuchFileOrDirectory: throw PCIBus.absent(address)
-      case .permissionDenied: throw error.advising("Run as root: configuration space is written by root only.")
+      case .permissionDenied:
+        throw error.advising("Run as root: configuration space is written by root only.")
       default: throw error
       }
     }
@@ -82,7 +83,9 @@ public final class SysfsConfigurationSpace: ConfigurationSpace {
     let fd = descriptor.rawValue
     var bytes = [UInt8](repeating: 0, count: count)
     let got = try kernelCall("pread", on: path) {
-      unsafe bytes.withUnsafeMutableBytes { unsafe abi_pread(fd, $0.baseAddress, UInt64(count), UInt64(offset)) }
+      unsafe bytes.withUnsafeMutableBytes {
+        unsafe abi_pread(fd, $0.baseAddress, UInt64(count), UInt64(offset))
+      }
     }
     return Array(bytes[..<Int(got)])
   }

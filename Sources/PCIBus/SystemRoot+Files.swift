@@ -109,7 +109,8 @@ extension OwnedDescriptor {
       unsafe bytes.withUnsafeBytes { unsafe abi_write(fd, $0.baseAddress, UInt64($0.count)) }
     }
     guard Int(count) == bytes.count else {
-      throw KernelError(operation: "write", errno: .ioError, subject: path, remedy: "Only \(count) bytes were taken.")
+      throw KernelError(
+        operation: "write", errno: .ioError, subject: path, remedy: "Only \(count) bytes were taken.")
     }
   }
 }

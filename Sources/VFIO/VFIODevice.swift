@@ -121,7 +121,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     } catch {
       switch error.errno {
       case .permissionDenied: throw error.advising("run as root, or give your user this node: chown $USER \(path)")
-      case .resourceBusy: throw error.advising(DeviceHolders.description(holding: path, on: bus.root))
+      case .resourceBusy: throw error.advising(DeviceHolders.remedy(for: path, on: bus))
       default: throw error
       }
     }
@@ -133,7 +133,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
       "the IOMMU cannot keep this device's interrupts apart from others (no interrupt remapping)"
     case .invalidArgument:
       "the device is bound already through this descriptor, or its IOMMU is not cache coherent"
-    case .resourceBusy: DeviceHolders.description(holding: path, on: bus.root)
+    case .resourceBusy: DeviceHolders.remedy(for: path, on: bus)
     default: nil
     }
   }

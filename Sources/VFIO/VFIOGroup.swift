@@ -64,7 +64,7 @@ public final class VFIOGroup: Sendable {
     switch errno {
     case .noSuchFileOrDirectory, .operationNotSupportedByDevice, .noSuchAddressOrDevice:
       "no function of IOMMU group \(number) is bound to vfio-pci; vfioctl bind BDF does it"
-    case .resourceBusy: DeviceHolders.description(holding: path, on: bus.root)
+    case .resourceBusy: DeviceHolders.remedy(for: path, on: bus)
     case .permissionDenied: "run as root, or give your user this node: chown $USER \(path)"
     default: nil
     }

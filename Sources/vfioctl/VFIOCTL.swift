@@ -13,7 +13,7 @@ struct VFIOCTL: ParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [
-      ListCommand.self, ShowCommand.self, GroupsCommand.self,
+      ListCommand.self, ShowCommand.self, GroupsCommand.self, BindCommand.self, UnbindCommand.self, RestoreCommand.self,
 
     ])
 }
