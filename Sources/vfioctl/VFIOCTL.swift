@@ -13,7 +13,8 @@ struct VFIOCTL: ParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [
-      ListCommand.self, ShowCommand.self, GroupsCommand.self, BindCommand.self, UnbindCommand.self, RestoreCommand.self,
+      ListCommand.self, ShowCommand.self, GroupsCommand.self, BindCommand.self, UnbindCommand.self,
+      RestoreCommand.self,
 
     ])
 }
