@@ -48,6 +48,18 @@ let package = Package(
     module("PCIBus", needs: ["LinuxHandles", "CLinuxABI", "CLibPCI", system]),
     // L3
     module("DriverCore", needs: ["PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    // L4
+    module(
+      "DeviceSimulation",
+      needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    // L6
+    module(
+      "EduDriver", path: "Examples/EduDriver",
+      needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
+    // L7
+    module(
+      "SmokeChecks",
+      needs: ["EduDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
   ],
   cLanguageStandard: .gnu17
 )
