@@ -26,8 +26,10 @@ func tests(_ name: String, needs: [Target.Dependency]) -> Target {
 let package = Package(
   name: "swift-vfio",
   products: [
-    .library(name: "LinuxHandles", targets: ["LinuxHandles"]),
-    .library(name: "PCIBus", targets: ["PCIBus"]),
+    .library(name: "SwiftVFIO", targets: ["SwiftVFIO"]),
+    .library(name: "DriverCore", targets: ["DriverCore"]),
+    .library(name: "DeviceSimulation", targets: ["DeviceSimulation"]),
+    .executable(name: "vfioctl", targets: ["vfioctl"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-system", from: "1.6.0"),
@@ -44,7 +46,7 @@ let package = Package(
     .target(name: "CPCINames", dependencies: ["CLibPCI"], path: "CShims/CPCINames"),
     // L1
     module("LinuxHandles", needs: ["CLinuxABI", system]),
-    module("DeviceRegisters", needs: ["CMMIO", "LinuxHandles", system]),
+    module("DeviceRegisters", needs: ["CMMIO", "CLinuxABI", "LinuxHandles", system]),
     // L2
     module("DMACore", needs: ["LinuxHandles", "DeviceRegisters", "CLinuxABI", "CMMIO", "CLibNUMA", system]),
     module("PCIBus", needs: ["LinuxHandles", "CLinuxABI", "CLibPCI", "CPCINames", system]),
@@ -53,12 +55,28 @@ let package = Package(
     module("DriverCore", needs: ["PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
     // L4
     module(
-      "VFIO", needs: ["DriverCore", "IOMMUFD", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system]),
-    // L7
+      "VFIO",
+      needs: [
+        "DriverCore", "IOMMUFD", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
+      ]),
+    module(
+      "DeviceSimulation",
+      needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    // L6
+    module(
+      "EduDriver", path: "Examples/EduDriver",
+      needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
+    // L7: join a driver and a backend
+    module(
+      "SwiftVFIO",
+      needs: ["VFIO", "IOMMUFD", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
+    module(
+      "SmokeChecks",
+      needs: ["EduDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
     .executableTarget(
       name: "vfioctl",
       dependencies: [
-        "VFIO", "PCIBus", "LinuxHandles", "DriverCore", system,
+        "VFIO", "DeviceSimulation", "SmokeChecks", "DriverCore", "PCIBus", "LinuxHandles", system,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], path: "Sources/vfioctl", swiftSettings: strict),
   ],

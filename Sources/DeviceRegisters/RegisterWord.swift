@@ -4,7 +4,7 @@ public import CMMIO
 /// An integer that one bus access carries: 8, 16, 32 or 64 bits, in the host's byte order.
 ///
 /// PCI registers are little-endian, as are both architectures that this package supports.
-public protocol RegisterWord: FixedWidthInteger & UnsignedInteger & Sendable {
+public protocol RegisterWord: FixedWidthInteger & UnsignedInteger & BitwiseCopyable & Sendable {
   /// Exactly one volatile load of this width.
   @unsafe static func volatileLoad(_ address: UnsafeRawPointer) -> Self
   /// Exactly one volatile store of this width.

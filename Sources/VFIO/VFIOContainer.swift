@@ -24,7 +24,7 @@ public final class VFIOContainer: AddressSpace {
   public init(mode: VFIOMode) throws(KernelError) {
     precondition(mode.usesGroup, "iommufd's own mode has no container")
     self.mode = mode
-    let path = mode.containerPath
+    let path = mode.nodePath
     do throws(KernelError) {
       owned = try OwnedDescriptor.open(path, for: .readWrite)
     } catch {

@@ -17,8 +17,8 @@ public enum VFIOMode: String, CaseIterable, Hashable, Sendable {
   /// Whether the device is opened through its group.
   public var usesGroup: Bool { self != .iommufd }
 
-  /// The node that plays the container.
-  var containerPath: String {
+  /// The node by which the mode is reached: the container, or iommufd.
+  public var nodePath: String {
     switch self {
     case .type1, .type1v2: "/dev/vfio/vfio"
     case .iommufd, .compatType1, .compatType1v2: "/dev/iommu"

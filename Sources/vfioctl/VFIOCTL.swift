@@ -14,7 +14,7 @@ struct VFIOCTL: ParsableCommand {
     version: "0.1.0",
     subcommands: [
       ListCommand.self, ShowCommand.self, GroupsCommand.self, BindCommand.self, UnbindCommand.self,
-      RestoreCommand.self,
+      RestoreCommand.self, SmokeCommand.self,
 
     ])
 }
