@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 
-/// Colours, on a terminal only, and not where the user asked for none (`NO_COLOR`).
+/// Colours, on a terminal only, and not where the user asked for none (`NO_COLOR`,
+/// `TERM=dumb`).
 struct TerminalStyle {
   enum Colour: String {
     case green = "32"
@@ -13,7 +14,10 @@ struct TerminalStyle {
   private let isColourful: Bool
 
   /// The style of standard output.
-  init() { isColourful = unsafe isatty(STDOUT_FILENO) == 1 && getenv("NO_COLOR") == nil }
+  init() {
+    let terminal = unsafe getenv("TERM").map { unsafe String(cString: $0) } ?? "dumb"
+    isColourful = unsafe terminal != "dumb" && isatty(STDOUT_FILENO) == 1 && getenv("NO_COLOR") == nil
+  }
 
   func colour(_ text: String, _ colour: Colour) -> String {
     isColourful ? "\u{1b}[\(colour.rawValue)m\(text)\u{1b}[0m" : text
