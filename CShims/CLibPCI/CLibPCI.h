@@ -11,12 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-static __thread jmp_buf clibpci_failure;
+/// Where clibpci_error goes. Inside a function, because Swift emits the functions of a header but no variable.
+static inline jmp_buf *clibpci_failure(void) {
+  static __thread jmp_buf failure;
+  return &failure;
+}
 
 /// libpci's contract is that this never returns.
 __attribute__((noreturn)) static void clibpci_error(char *message, ...) {
   (void)message;
-  longjmp(clibpci_failure, 1);
+  longjmp(*clibpci_failure(), 1);
 }
 static void clibpci_silent(char *message, ...) { (void)message; }
 
@@ -31,7 +35,7 @@ static inline struct pci_access *clibpci_open(void) {
 
 /// Reads the list of names from libpci's own place; 0 where there is none or it cannot be understood.
 static inline int clibpci_load(struct pci_access *access) {
-  if (setjmp(clibpci_failure) != 0) return 0;
+  if (setjmp(*clibpci_failure()) != 0) return 0;
   return pci_load_name_list(access);
 }
 
