@@ -65,7 +65,7 @@ public final class SysfsConfigurationSpace: ConfigurationSpace {
   }
 
   private func check(_ operation: String, _ offset: Int, _ width: ConfigurationWidth) throws(KernelError) {
-    guard offset >= 0, offset % width.rawValue == 0, offset + width.rawValue <= byteCount else {
+    guard offset >= 0, offset % width.rawValue == 0, offset <= byteCount - width.rawValue else {
       throw outside(operation, offset, width)
     }
   }

@@ -91,12 +91,13 @@ extension SystemRoot {
   }
 
   /// Writes an attribute in one call, as sysfs wants it.
+  ///
+  /// Closing says nothing about it: the attribute has acted when the write returns.
   func write(_ text: String, to relative: String) throws(KernelError) {
     let path = path(relative)
     let descriptor = OwnedDescriptor(
       adopting: try kernelCall("open", on: path) { unsafe abi_open(path, O_WRONLY | O_TRUNC) })
     try descriptor.writeWhole(text, on: path)
-    try descriptor.close()
   }
 }
 
