@@ -60,6 +60,26 @@ let package = Package(
     module(
       "SmokeChecks",
       needs: ["EduDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    // Tests of this package's lower modules and of drivers on the simulation.
+    .testTarget(
+      name: "DriverTests",
+      dependencies: [
+        "DeviceSimulation", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
+        "LinuxHandles", system,
+      ], swiftSettings: strict),
+    .testTarget(
+      name: "DeviceSimulationTests",
+      dependencies: [
+        "DeviceSimulation", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system,
+      ], swiftSettings: strict),
+    .testTarget(
+      name: "DMACoreTests", dependencies: ["DMACore", "DeviceRegisters", "LinuxHandles", system],
+      swiftSettings: strict),
+    .testTarget(
+      name: "DeviceRegistersTests", dependencies: ["DeviceRegisters", "LinuxHandles", system],
+      swiftSettings: strict),
+    .testTarget(
+      name: "LinuxHandlesTests", dependencies: ["LinuxHandles", system], swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17
 )
