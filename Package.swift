@@ -79,6 +79,30 @@ let package = Package(
         "VFIO", "DeviceSimulation", "SmokeChecks", "DriverCore", "PCIBus", "LinuxHandles", system,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], path: "Sources/vfioctl", swiftSettings: strict),
+    // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.
+    .target(
+      name: "TestSupport", dependencies: ["PCIBus", "LinuxHandles", system], path: "Tests/TestSupport",
+      swiftSettings: strict),
+    tests("LinuxHandlesTests", needs: ["LinuxHandles", system]),
+    tests("DeviceRegistersTests", needs: ["DeviceRegisters", "LinuxHandles", system]),
+    tests("DMACoreTests", needs: ["DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    tests("PCIBusTests", needs: ["PCIBus", "LinuxHandles", "CLinuxABI", system]),
+    tests(
+      "DeviceSimulationTests",
+      needs: ["DeviceSimulation", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    tests(
+      "DriverTests",
+      needs: [
+        "DeviceSimulation", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
+        "LinuxHandles", system,
+      ]),
+    tests("KernelTests", needs: ["IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    tests(
+      "DeviceTests",
+      needs: [
+        "VFIO", "IOMMUFD", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
+        "LinuxHandles", system,
+      ]),
   ],
   cLanguageStandard: .gnu17
 )

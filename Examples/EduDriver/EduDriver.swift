@@ -17,7 +17,7 @@ public struct EduDriver<Function: PCIFunction & ~Copyable>: ~Copyable {
   /// One page that the device reaches, through which all transfers go.
   private let page: DMAMemory
   private let function: Function
-  /// How long the device may take for one operation. QEMU's takes 100 ms for a transfer.
+  /// How long the device may take for one operation; QEMU's takes 100 ms for a transfer.
   private let patience: Duration
 
   /// Takes the function, checks that it is an edu device, and lets it do DMA.
@@ -188,7 +188,7 @@ extension EduDriver where Function: ~Copyable {
       command: EduRegisters.DMACommand.toMemory, by: nil)
   }
 
-  /// Runs the DMA engine once. An address is the bus's or, from 0x40000 on, the device's own.
+  /// Runs the DMA engine once; one address is the bus's, the other the device's own.
   private borrowing func transfer(
     from source: UInt64, to destination: UInt64, byteCount: Int, command: UInt64, by kind: InterruptKind?
   ) throws(DriverError) {

@@ -10,7 +10,7 @@ enum EduRegisters {
   static let liveness = Register32(byteOffset: 0x04, access: .readWrite)
   /// Factorial: write a number, read its factorial when ``status`` says so.
   static let factorial = Register32(byteOffset: 0x08, access: .readWrite)
-  /// Status. Bit 0: computing a factorial (read-only). Bit 7: interrupt when it is computed.
+  /// Status: bit 0 computing a factorial (read-only), bit 7 interrupt when it is computed.
   static let status = Register32(byteOffset: 0x20, access: .readWrite)
   /// Interrupt status: the causes that were not acknowledged.
   static let interruptStatus = Register32(byteOffset: 0x24, access: .readOnly)
@@ -37,7 +37,7 @@ enum EduRegisters {
   enum DMACommand {
     /// Write 1 to start; stays 1 while the transfer runs.
     static let run: UInt64 = 1 << 0
-    /// 0: from memory to the device's buffer. 1: from the buffer to memory.
+    /// 0 from memory to the device's buffer, 1 from the buffer to memory.
     static let toMemory: UInt64 = 1 << 1
     /// Interrupt with cause ``EduRegisters/Cause/dma`` when done.
     static let interruptsWhenDone: UInt64 = 1 << 2

@@ -49,7 +49,9 @@ struct ConfigurationImage: Sendable {
       switch bar.kind {
       case .ports:
         ports = (ports + length - 1) & sizeMask
-        put(UInt32(truncatingIfNeeded: ports) | 1, at: place, writable: UInt32(truncatingIfNeeded: sizeMask & ~3))
+        put(
+          UInt32(truncatingIfNeeded: ports) | 1, at: place,
+          writable: UInt32(truncatingIfNeeded: sizeMask & ~3))
         ports += length
       case .memory32, .memory64:
         memory = (memory + length - 1) & sizeMask

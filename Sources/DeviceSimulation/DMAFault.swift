@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import DMACore
 
-/// A transfer of a device that was blocked. No byte of it was moved.
+/// A transfer of a device that was blocked: no byte of it was moved.
 public struct DMAFault: Hashable, Sendable {
   /// Why a transfer is blocked.
   public enum Reason: Hashable, Sendable {

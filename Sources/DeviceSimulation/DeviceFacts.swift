@@ -53,7 +53,8 @@ public struct DeviceBAR: Hashable, Sendable {
   public init(index: Int, byteCount: Int, kind: Kind = .memory32) {
     precondition((0...(kind == .memory64 ? 4 : 5)).contains(index), "a function has BARs 0 to 5")
     precondition(
-      byteCount >= (kind == .ports ? 4 : 16) && byteCount.nonzeroBitCount == 1, "a BAR's length is a power of two")
+      byteCount >= (kind == .ports ? 4 : 16) && byteCount.nonzeroBitCount == 1,
+      "a BAR's length is a power of two")
     precondition(kind == .memory64 || byteCount <= 1 << 31, "32 bits hold no longer BAR")
     self.index = index
     self.byteCount = byteCount

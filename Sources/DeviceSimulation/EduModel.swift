@@ -66,12 +66,12 @@ public final class EduModel: DeviceModel {
     }
   }
 
-  /// Reads a register. Below 0x80 only 32 bits at once are answered, from there on 32 or 64.
+  /// Reads a register: below 0x80 only 32 bits at once are answered, from there on 32 or 64.
   public func readRegister(_ bar: PCIBAR.Index, at byteOffset: Int, byteWidth: Int) -> UInt64 {
     guard byteWidth == 4 || (byteWidth == 8 && byteOffset >= 0x80) else { return .max }
     return state.withLock { state in
       switch byteOffset {
-      case 0x00: misbehaviour == .wrongIdentification ? 0x0200_00ed : 0x0100_00ed
+      case 0x00: misbehaviour == .wrongIdentification ? 0x0100_00ee : 0x0100_00ed
       case 0x04: UInt64(state.liveness)
       case 0x08: UInt64(state.factorial)
       case 0x20: UInt64(state.status)

@@ -159,7 +159,9 @@ public final class SimulatedAddressSpace: AddressSpace {
     return unsafe target.withUnsafeMutableBytes { bytes in
       // SAFETY: a span that is not empty has a first byte.
       let destination = unsafe bytes.baseAddress.unsafelyUnwrapped
-      return unsafe transfer(iova, byteCount, .read) { unsafe copyWords(from: $0, to: destination, byteCount) }
+      return unsafe transfer(iova, byteCount, .read) {
+        unsafe copyWords(from: $0, to: destination, byteCount)
+      }
     }
   }
 

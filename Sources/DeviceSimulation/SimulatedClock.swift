@@ -124,7 +124,7 @@ public final class SimulatedClock: Sendable {
     _ = dropped
   }
 
-  /// Drops all work, waits for what has begun, and ends the thread. Nothing is scheduled any more.
+  /// Drops all work, waits for what has begun, and ends the thread; nothing is scheduled any more.
   func stop() {
     state.queue.withLock { $0.isStopped = true }
     cancelAll()

@@ -13,7 +13,8 @@ final class SimulatedDevice: Sendable {
   let port: SimulatedPort
   private let model: any DeviceModel
 
-  init(_ model: any DeviceModel, at address: PCIAddress, space: SimulatedAddressSpace, clock: SimulatedClock) {
+  init(_ model: any DeviceModel, at address: PCIAddress, space: SimulatedAddressSpace, clock: SimulatedClock)
+  {
     self.model = model
     self.address = address
     facts = model.facts
@@ -25,7 +26,9 @@ final class SimulatedDevice: Sendable {
   deinit { port.clock.stop() }
 
   func requirePresent(_ operation: String) throws(KernelError) {
-    if port.isRemoved { throw KernelError(operation: operation, errno: .operationNotSupportedByDevice, subject: address.description) }
+    guard port.isRemoved else { return }
+    throw KernelError(
+      operation: operation, errno: .operationNotSupportedByDevice, subject: address.description)
   }
 
   private var isMemoryEnabled: Bool {
@@ -139,7 +142,8 @@ final class SimulatedConfiguration: ConfigurationSpace {
 
   var byteCount: Int { device.facts.configurationByteCount }
 
-  private func check(_ operation: String, _ byteOffset: Int, _ width: ConfigurationWidth) throws(KernelError) {
+  private func check(_ operation: String, _ byteOffset: Int, _ width: ConfigurationWidth) throws(KernelError)
+  {
     guard byteOffset >= 0, byteOffset <= byteCount - width.rawValue, byteOffset % width.rawValue == 0 else {
       throw KernelError(
         operation: operation, errno: .invalidArgument,

@@ -92,6 +92,19 @@ public struct SimulatedFunction: ~Copyable, PCIFunction {
   /// - Throws: `KernelError`: `ENOTTY` where the model cannot be reset; `ENODEV` after removal.
   public borrowing func reset() throws(KernelError) { try device.reset() }
 
+  /// What the device is plugged into; stays with a test when a driver has taken the function.
+  public var slot: SimulatedSlot { SimulatedSlot(device.port) }
+
+  /// Pulls the device out; see ``SimulatedSlot/remove()``.
+  public borrowing func remove() { slot.remove() }
+}
+
+/// The slot of a simulated function, from which its device can be pulled at any time and on any thread.
+public final class SimulatedSlot: Sendable {
+  private let port: SimulatedPort
+
+  init(_ port: SimulatedPort) { self.port = port }
+
   /// Pulls the device out: registers read as all ones, writes vanish, transfers and interrupts stop.
-  public borrowing func remove() { device.port.remove() }
+  public func remove() { port.remove() }
 }

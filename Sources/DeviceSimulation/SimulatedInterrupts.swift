@@ -99,7 +99,8 @@ final class SimulatedInterrupts: Sendable {
 
   private func require(_ condition: Bool, _ errno: Errno, _ subject: String) throws(KernelError) {
     guard !condition else { return }
-    throw KernelError(operation: "VFIO_DEVICE_SET_IRQS", errno: errno, subject: "simulated function, \(subject)")
+    throw KernelError(
+      operation: "VFIO_DEVICE_SET_IRQS", errno: errno, subject: "simulated function, \(subject)")
   }
 
   /// A message of the device; lost where its vector is not armed.

@@ -39,7 +39,8 @@ public struct ExpectedIdentity: Hashable, Sendable {
     let classAndRevision = try space.read(at: 0x08, width: .doubleWord)
     var rows: [(name: String, expected: UInt32?, seen: UInt32)] = [
       ("vendor", UInt32(vendorID), vendor), ("device", UInt32(deviceID), device),
-      ("class", classCode, classAndRevision >> 8), ("revision", revision.map(UInt32.init), classAndRevision & 0xff),
+      ("class", classCode, classAndRevision >> 8),
+      ("revision", revision.map(UInt32.init), classAndRevision & 0xff),
     ]
     if subsystemVendorID != nil || subsystemID != nil {
       rows.append(

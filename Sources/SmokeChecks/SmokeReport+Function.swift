@@ -35,7 +35,9 @@ extension SmokeReport {
   public init<Function: PCIFunction & ~Copyable>(
     checkingOnly function: borrowing Function, expecting identity: ExpectedIdentity
   ) {
-    let (configuration, space, resources) = (function.configuration, function.addressSpace, function.resources)
+    let configuration = function.configuration
+    let space = function.addressSpace
+    let resources = function.resources
     check("configuration space") { try identity.compare(with: configuration) }
     check("bus master is off at first") {
       try requireBusMasterOff(configuration)
