@@ -80,8 +80,9 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], path: "Sources/vfioctl", swiftSettings: strict),
     // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.
+    .target(name: "CTestSupport", path: "Tests/CTestSupport"),
     .target(
-      name: "TestSupport", dependencies: ["PCIBus", "LinuxHandles", system], path: "Tests/TestSupport",
+      name: "TestSupport", dependencies: ["CTestSupport", "PCIBus", "LinuxHandles", system], path: "Tests/TestSupport",
       swiftSettings: strict),
     tests("LinuxHandlesTests", needs: ["LinuxHandles", system]),
     tests("DeviceRegistersTests", needs: ["DeviceRegisters", "LinuxHandles", system]),
