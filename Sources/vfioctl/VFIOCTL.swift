@@ -1,8 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
+#if DEBUG
+  internal import Glibc
+  internal import LinuxHandles
+#endif
+
+/// The program's beginning.
+@main
+enum Main {
+  static func main() {
+    #if DEBUG
+      // For tests of what a kill -9 leaves behind: dies before the n-th kernel call.
+      if let text = unsafe getenv("SWIFT_VFIO_KILL_AT"), let call = unsafe Int(String(cString: text)) {
+        return FaultPlan.$current.withValue(FaultPlan(atCall: call, .kills)) { VFIOCTL.main() }
+      }
+    #endif
+    VFIOCTL.main()
+  }
+}
 
 /// The command line of swift-vfio.
-@main
 struct VFIOCTL: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "vfioctl",
