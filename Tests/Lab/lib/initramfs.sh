@@ -24,6 +24,7 @@ base_archive() {
   } | text_hash)
   base_path=$cache/initramfs-$key.cpio
   [[ ! -f $base_path ]] || return 0
+  find "$cache" -maxdepth 1 -name 'initramfs-*.cpio' -mtime +30 -delete
   temporary_folder tree
   # As on every Debian, /bin and its like are links into /usr: the host's paths keep their meaning.
   mkdir -p "$tree"/{lab/bin,usr/{bin,sbin,lib,lib64,share/misc},etc,proc,sys,dev,run,root,tmp,var,mnt}
