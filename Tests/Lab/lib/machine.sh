@@ -15,6 +15,9 @@ standard_devices() {
     -device edu,addr=06.0
     # Empty: for hot plug.
     -device pcie-root-port,id=rp2,bus=pcie.0,chassis=2,slot=2,addr=07.0
+    # Two functions of one slot share an IOMMU group.
+    -device edu,addr=08.0,multifunction=on
+    -device e1000e,addr=08.1
   )
 }
 
