@@ -220,7 +220,9 @@ import Testing
     #expect(refusal?.reason == .mounted && scene.driver(BindingScene.idle) == "nvme")
   }
 
-  /// The function that the tests' own disk hangs on, where there is one. The guard only reads.
+  /// The function that the tests' own disk hangs on, where there is one.
+  ///
+  /// The guard only reads.
   @Test func theDiskOfThisMachine() throws {
     let text = try String(contentsOfFile: "/proc/self/mountinfo", encoding: .utf8)
     let rootLine = text.split(separator: "\n").map { $0.split(separator: " ") }.first {

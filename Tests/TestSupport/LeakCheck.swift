@@ -56,7 +56,9 @@ public struct LeakCheck {
     return Dictionary(targets.filter(concerns).map { ($0, 1) }, uniquingKeysWith: +)
   }
 
-  /// How many mappings each file has. Memory without a file is the allocator's and grows as it likes.
+  /// How many mappings each file has.
+  ///
+  /// Memory without a file is the allocator's and grows as it likes.
   private static func mappings(_ concerns: (String) -> Bool) -> [String: Int] {
     let text = (try? String(contentsOfFile: "/proc/self/maps", encoding: .utf8)) ?? ""
     let files = text.split(separator: "\n").compactMap { line -> String? in
