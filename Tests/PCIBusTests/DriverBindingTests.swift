@@ -216,6 +216,21 @@ import Testing
     scene.expectUntouched()
   }
 
+  @Test func waitsForWhoHasTheLock() async throws {
+    try scene.tree.write("", to: "run/swift-vfio/lock")
+    let descriptor = try OwnedDescriptor.open(scene.tree.absolute("run/swift-vfio/lock"), for: .read)
+    // Shared: only who asks for it alone has to wait.
+    #expect(flock(descriptor.rawValue, LOCK_SH | LOCK_NB) == 0)
+    let binding = scene.binding
+    let nvme = nvme
+    let task = Task { try binding.bind([nvme]) }
+    try await Task.sleep(for: .milliseconds(150))
+    #expect(scene.driver(nvme) == "nvme" && scene.journal == [] && scene.responder.takeLog() == [])
+    try descriptor.close()
+    try await task.value
+    #expect(scene.driver(nvme) == "vfio-pci")
+  }
+
   @Test func tellsThatRootIsNeeded() throws {
     let error = KernelError(operation: "open", errno: .permissionDenied, subject: "x")
     guard geteuid() != 0 else { return }
