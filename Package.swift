@@ -26,8 +26,10 @@ func tests(_ name: String, needs: [Target.Dependency]) -> Target {
 let package = Package(
   name: "swift-vfio",
   products: [
-    .library(name: "LinuxHandles", targets: ["LinuxHandles"]),
-    .library(name: "PCIBus", targets: ["PCIBus"]),
+    .library(name: "SwiftVFIO", targets: ["SwiftVFIO"]),
+    .library(name: "DriverCore", targets: ["DriverCore"]),
+    .library(name: "DeviceSimulation", targets: ["DeviceSimulation"]),
+    .executable(name: "vfioctl", targets: ["vfioctl"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-system", from: "1.6.0"),
@@ -41,17 +43,66 @@ let package = Package(
       name: "CLibPCI", path: "CShims/CLibPCI", pkgConfig: "libpci", providers: [.apt(["libpci-dev"])]),
     .systemLibrary(
       name: "CLibNUMA", path: "CShims/CLibNUMA", pkgConfig: "numa", providers: [.apt(["libnuma-dev"])]),
+    .target(name: "CPCINames", dependencies: ["CLibPCI"], path: "CShims/CPCINames"),
     // L1
     module("LinuxHandles", needs: ["CLinuxABI", system]),
-    module("DeviceRegisters", needs: ["CMMIO", "LinuxHandles", system]),
+    module("DeviceRegisters", needs: ["CMMIO", "CLinuxABI", "LinuxHandles", system]),
     // L2
-    module("DMACore", needs: ["LinuxHandles", "CLinuxABI", "CMMIO", "CLibNUMA", system]),
-    module("PCIBus", needs: ["LinuxHandles", "CLinuxABI", "CLibPCI", system]),
-    // Tests
+    module("DMACore", needs: ["LinuxHandles", "DeviceRegisters", "CLinuxABI", "CMMIO", "CLibNUMA", system]),
+    module("PCIBus", needs: ["LinuxHandles", "CLinuxABI", "CLibPCI", "CPCINames", system]),
+    // L3
+    module("IOMMUFD", needs: ["DMACore", "LinuxHandles", "CLinuxABI", system]),
+    module("DriverCore", needs: ["PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    // L4
+    module(
+      "VFIO",
+      needs: [
+        "DriverCore", "IOMMUFD", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
+      ]),
+    module(
+      "DeviceSimulation",
+      needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    // L6
+    module(
+      "EduDriver", path: "Examples/EduDriver",
+      needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
+    // L7: join a driver and a backend
+    module(
+      "SwiftVFIO",
+      needs: ["VFIO", "IOMMUFD", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
+    module(
+      "SmokeChecks",
+      needs: ["EduDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    .executableTarget(
+      name: "vfioctl",
+      dependencies: [
+        "VFIO", "DeviceSimulation", "SmokeChecks", "DriverCore", "PCIBus", "LinuxHandles", system,
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ], path: "Sources/vfioctl", swiftSettings: strict),
+    // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.
     .target(
-      name: "TestSupport", dependencies: ["LinuxHandles", system], path: "Tests/TestSupport",
+      name: "TestSupport", dependencies: ["PCIBus", "LinuxHandles", system], path: "Tests/TestSupport",
       swiftSettings: strict),
+    tests("LinuxHandlesTests", needs: ["LinuxHandles", system]),
+    tests("DeviceRegistersTests", needs: ["DeviceRegisters", "LinuxHandles", system]),
+    tests("DMACoreTests", needs: ["DMACore", "DeviceRegisters", "LinuxHandles", system]),
     tests("PCIBusTests", needs: ["PCIBus", "LinuxHandles", "CLinuxABI", system]),
+    tests(
+      "DeviceSimulationTests",
+      needs: ["DeviceSimulation", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    tests(
+      "DriverTests",
+      needs: [
+        "DeviceSimulation", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
+        "LinuxHandles", system,
+      ]),
+    tests("KernelTests", needs: ["IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    tests(
+      "DeviceTests",
+      needs: [
+        "VFIO", "IOMMUFD", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
+        "LinuxHandles", system,
+      ]),
   ],
   cLanguageStandard: .gnu17
 )

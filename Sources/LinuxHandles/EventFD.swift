@@ -13,6 +13,9 @@ public struct EventFD: ~Copyable, Sendable {
     descriptor = OwnedDescriptor(adopting: try kernelCall("eventfd") { abi_eventfd(0, CInt(EFD_NONBLOCK)) })
   }
 
+  /// Takes over a counter that was made elsewhere; its file must not block (`EFD_NONBLOCK`).
+  public init(adopting descriptor: consuming OwnedDescriptor) { self.descriptor = descriptor }
+
   /// Adds one.
   public borrowing func signal() throws(KernelError) {
     let fd = descriptor.rawValue

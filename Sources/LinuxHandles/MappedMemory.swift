@@ -23,6 +23,14 @@ public struct MappedMemory: ~Copyable, @unchecked Sendable {
     try kernelRelease("munmap", on: "\(count) bytes") { unsafe abi_munmap(base, UInt64(count)) }
   }
 
+  /// Gives the mapping away: the caller unmaps it.
+  @unsafe
+  public consuming func relinquish() -> UnsafeMutableRawBufferPointer {
+    let bytes = unsafe UnsafeMutableRawBufferPointer(start: baseAddress, count: byteCount)
+    discard self
+    return unsafe bytes
+  }
+
   deinit { _ = unsafe abi_munmap(baseAddress, UInt64(byteCount)) }
 }
 

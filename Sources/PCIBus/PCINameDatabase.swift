@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import CLibPCI
+internal import CPCINames
 internal import Synchronization
 
 /// The names that `pci.ids` has for numbers, through libpci.
@@ -23,28 +23,24 @@ public final class PCINameDatabase: Sendable {
   /// libpci's state; it is not safe for two threads at once, hence the lock around it.
   @safe
   private struct Access: ~Copyable, @unchecked Sendable {
-    private let access: UnsafeMutablePointer<pci_access>
+    private let names: OpaquePointer
     private var isLoaded: Bool?
 
-    init(listPath: String?) {
-      // SAFETY: pci_alloc ends the process rather than answer NULL.
-      unsafe access = clibpci_open()
-      if let listPath { unsafe _ = clibpci_set_list(access, listPath) }
-    }
+    init(listPath: String?) { unsafe names = cpcinames_open(listPath) }
 
     mutating func name(
-      _ lookup: (UnsafeMutablePointer<pci_access>, UnsafeMutablePointer<CChar>, CInt) -> UnsafePointer<CChar>?
+      _ lookup: (OpaquePointer, UnsafeMutablePointer<CChar>, CInt) -> UnsafePointer<CChar>?
     ) -> String? {
-      if isLoaded == nil { isLoaded = unsafe clibpci_load(access) != 0 }
+      if isLoaded == nil { isLoaded = unsafe cpcinames_load(names) != 0 }
       guard isLoaded == true else { return nil }
       return unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 512) { buffer in
         guard let base = buffer.baseAddress else { return nil }
         // SAFETY: the answer points into `buffer` or into the list, both of which live until it is copied here.
-        return unsafe lookup(access, base, CInt(buffer.count)).map { unsafe String(cString: $0) }
+        return unsafe lookup(names, base, CInt(buffer.count)).map { unsafe String(cString: $0) }
       }
     }
 
-    deinit { unsafe pci_cleanup(access) }
+    deinit { unsafe cpcinames_close(names) }
   }
 
   private let access: Mutex<Access>
@@ -55,19 +51,17 @@ public final class PCINameDatabase: Sendable {
 
   /// The name of a vendor.
   public func vendorName(_ vendorID: UInt16) -> String? {
-    access.withLock { unsafe $0.name { unsafe clibpci_vendor_name($0, $1, $2, CInt(vendorID)) } }
+    access.withLock { unsafe $0.name { unsafe cpcinames_vendor($0, $1, $2, CInt(vendorID)) } }
   }
 
   /// The name that a vendor's device has.
   public func deviceName(vendorID: UInt16, deviceID: UInt16) -> String? {
-    access.withLock {
-      unsafe $0.name { unsafe clibpci_device_name($0, $1, $2, CInt(vendorID), CInt(deviceID)) }
-    }
+    access.withLock { unsafe $0.name { unsafe cpcinames_device($0, $1, $2, CInt(vendorID), CInt(deviceID)) } }
   }
 
   /// The name of a class and sub-class.
   public func className(_ code: PCIClassCode) -> String? {
-    access.withLock { unsafe $0.name { unsafe clibpci_class_name($0, $1, $2, CInt(code.rawValue >> 8)) } }
+    access.withLock { unsafe $0.name { unsafe cpcinames_class($0, $1, $2, CInt(code.rawValue >> 8)) } }
   }
 
   /// The names of a function.

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+public import LinuxHandles
+
+/// An I/O address space: what a device's addresses mean. An IOAS, a VFIO container, a simulation.
+///
+/// All members may be called from any thread.
+public protocol AddressSpace: AnyObject, Sendable {
+  /// For messages: `"IOAS 2"`.
+  var label: String { get }
+  /// The smallest unit that can be mapped, in bytes; a power of two, never below the page size.
+  var granuleByteCount: Int { get }
+  /// What is handed out of this space.
+  var reservations: IOVAReservations { get }
+
+  /// Lets devices reach pages of this process at a range of addresses.
+  ///
+  /// Called by ``expose(_:access:sharing:at:addressBits:)``, which owns the pages and the range.
+  /// - Parameters:
+  ///   - base: Page aligned; stays mapped in this process until `unmapPages` of the same range succeeded.
+  ///   - range: Of the pages' whole length; taken from `reservations`.
+  @unsafe
+  func mapPages(
+    _ base: UnsafeMutableRawPointer, to range: IOVARange, access: DMAAccess, sharing: DMASharing
+  ) throws(KernelError)
+
+  /// Ends what `mapPages` did for exactly this range; when it returns no device reaches the pages.
+  func unmapPages(_ range: IOVARange) throws(KernelError)
+
+  /// Makes bytes of a streaming mapping visible to one side. Nothing to do where both see one memory.
+  func synchronize(_ range: IOVARange, _ direction: DMASyncDirection)
+}
+
+extension AddressSpace {
+  /// Both sides see one memory: the case of every IOMMU mapping of cached memory.
+  public func synchronize(_ range: IOVARange, _ direction: DMASyncDirection) {}
+
+  /// Lets a device reach memory.
+  /// - Parameters:
+  ///   - memory: Consumed; ``DMAMemory/reclaim()`` gives it back once unmapped.
+  ///   - access: What the *device* may do.
+  ///   - sharing: Whether data changes hands at the sync calls or is seen at any time.
+  ///   - iova: Where; nil lets the library choose from the allowed ranges.
+  ///   - addressBits: How many address bits the device drives (edu: 28; many: 32, 48, 64).
+  /// - Returns: Memory whose `iova` is valid until it is reclaimed or dropped.
+  /// - Throws: `KernelError`: `ENOSPC` no free IOVA, `EEXIST` fixed range taken, `EINVAL` outside the allowed
+  ///   ranges, `ENOMEM` over the limit of locked memory (the remedy has the numbers). The memory is freed.
+  public func expose(
+    _ memory: consuming UnsharedMemory, access: DMAAccess, sharing: DMASharing = .streaming,
+    at iova: IOVA? = nil, addressBits: Int = 64
+  ) throws(KernelError) -> DMAMemory {
+    precondition((1...64).contains(addressBits), "a device drives 1 to 64 address bits")
+    let limit = IOVA(addressBits == 64 ? .max : (1 << UInt64(addressBits)) - 1)
+    let byteCount = memory.byteCount
+    // A whole huge page can only be one entry of the IOMMU's page table where the IOVA is aligned to it too.
+    let alignment = max(granuleByteCount, byteCount >= 1 << 21 ? 1 << 21 : granuleByteCount)
+    let range = try reservations.take(
+      at: iova, byteCount: byteCount, alignment: alignment, upTo: limit, in: label)
+    do throws(KernelError) {
+      try unsafe mapPages(memory.pages.baseAddress, to: range, access: access, sharing: sharing)
+    } catch {
+      reservations.giveBack(range)
+      throw error
+    }
+    return DMAMemory(memory.intoPages(), range: range, space: self)
+  }
+}

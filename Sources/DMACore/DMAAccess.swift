@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What a device may do with memory that it is given.
+@frozen
+public struct DMAAccess: OptionSet, Hashable, Sendable {
+  /// The bits of the set.
+  public let rawValue: UInt8
+  /// Makes a set from its bits.
+  @inlinable
+  public init(rawValue: UInt8) { self.rawValue = rawValue }
+  /// The device may read: data goes to the device.
+  public static var read: DMAAccess { DMAAccess(rawValue: 1) }
+  /// The device may write: data comes from the device.
+  public static var write: DMAAccess { DMAAccess(rawValue: 2) }
+  /// The device may do both.
+  public static var readWrite: DMAAccess { [.read, .write] }
+}
+
+/// How the two sides share exposed memory.
+public enum DMASharing: Sendable {
+  /// Both sides see one memory at any time: rings, queues.
+  case coherent
+  /// Data changes hands at `syncForDevice` and `syncForCPU`. Behind an IOMMU this is the same memory and the
+  /// calls cost nothing; a bounce buffer or a simulation copies.
+  case streaming
+}
+
+/// Who is to see memory's latest bytes.
+public enum DMASyncDirection: Sendable {
+  /// The device, before it is told to read.
+  case forDevice
+  /// The processor, after the device said that it wrote.
+  case forCPU
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+public import CMMIO
+public import DeviceRegisters
+internal import CLinuxABI
+public import LinuxHandles
+internal import Synchronization
+
+/// When a load or store of shared memory happens, as the device sees it.
+public enum DMAOrdering: Sendable {
+  /// Only the access itself is certain.
+  case relaxed
+  /// What follows is read after it: for the flag that a device sets last.
+  case acquiring
+  /// What precedes is visible before it: for the flag that a device reads first.
+  case releasing
+}
+
+/// Memory that a device can reach: the bytes, and their address on the bus.
+///
+/// The device may change it at any time, so there is no span of it: scalars are read and written once each,
+/// and bulk data is copied. When a value goes, the memory is unmapped from the device first; where that
+/// fails, the pages are parked until the whole address space is gone and never reused before.
+///
+/// Several threads may use it; like the device, they are ordered only by barriers and registers.
+@safe @frozen
+public struct DMAMemory: ~Copyable, @unchecked Sendable {
+  @usableFromInline let baseAddress: UnsafeMutableRawPointer
+  /// The length in bytes: whole pages.
+  public let byteCount: Int
+  /// The device's address of the first byte.
+  public let iova: IOVA
+  @usableFromInline let exposure: DMAExposure
+
+  init(_ pages: consuming MappedMemory, range: IOVARange, space: any AddressSpace) {
+    let bytes = unsafe pages.relinquish()
+    // SAFETY: a mapping has a first byte.
+    unsafe baseAddress = unsafe bytes.baseAddress.unsafelyUnwrapped
+    byteCount = bytes.count
+    iova = range.start
+    exposure = unsafe DMAExposure(baseAddress, byteCount: byteCount, range: range, space: space)
+  }
+
+  /// The device's address of a byte of this memory.
+  @inlinable
+  public borrowing func iova(at byteOffset: Int) -> IOVA {
+    precondition(byteOffset >= 0 && byteOffset < byteCount, "a place inside the memory")
+    return IOVA(iova.rawValue &+ UInt64(byteOffset))
+  }
+
+  /// Reads one scalar, once.
+  /// - Parameter byteOffset: In bytes; a multiple of the scalar's width.
+  @inlinable
+  public borrowing func load<Word: RegisterWord>(
+    _ type: Word.Type, at byteOffset: Int, ordering: DMAOrdering = .relaxed
+  ) -> Word {
+    checkPlace(byteOffset, MemoryLayout<Word>.size)
+    // SAFETY: in bounds and aligned, checked above; only a scalar is formed.
+    let value = unsafe Word.volatileLoad(baseAddress + byteOffset)
+    if ordering == .acquiring { cmmio_read_barrier() }
+    return value
+  }
+
+  /// Writes one scalar, once.
+  /// - Parameter byteOffset: In bytes; a multiple of the scalar's width.
+  @inlinable
+  public borrowing func store<Word: RegisterWord>(
+    _ value: Word, at byteOffset: Int, ordering: DMAOrdering = .relaxed
+  ) {
+    checkPlace(byteOffset, MemoryLayout<Word>.size)
+    if ordering == .releasing { cmmio_write_barrier() }
+    // SAFETY: as in load(_:at:ordering:).
+    unsafe Word.volatileStore(value, baseAddress + byteOffset)
+  }
+
+  @inlinable
+  borrowing func checkPlace(_ byteOffset: Int, _ width: Int) {
+    precondition(
+      byteOffset >= 0 && byteOffset <= byteCount &- width && byteOffset & (width &- 1) == 0,
+      "a multiple of the scalar's width, inside the memory")
+  }
+
+  /// Copies bytes in. The device must not be reading them meanwhile.
+  public borrowing func copyIn(_ source: RawSpan, at byteOffset: Int = 0) {
+    let count = source.byteCount
+    precondition(byteOffset >= 0 && byteOffset <= byteCount - count, "the copy lies inside the memory")
+    // SAFETY: in bounds; the source is another, valid span.
+    unsafe source.withUnsafeBytes { bytes in
+      if let start = bytes.baseAddress {
+        unsafe (baseAddress + byteOffset).copyMemory(from: start, byteCount: count)
+      }
+    }
+  }
+
+  /// Copies bytes out. The device must not be writing them meanwhile.
+  public borrowing func copyOut(at byteOffset: Int = 0, into target: inout MutableRawSpan) {
+    let count = target.byteCount
+    precondition(byteOffset >= 0 && byteOffset <= byteCount - count, "the copy lies inside the memory")
+    // SAFETY: in bounds; the target is another, exclusive span.
+    unsafe target.withUnsafeMutableBytes { bytes in
+      unsafe bytes.baseAddress?.copyMemory(from: baseAddress + byteOffset, byteCount: count)
+    }
+  }
+
+  /// Makes what was written here visible to the device; before the doorbell.
+  public borrowing func syncForDevice() {
+    exposure.space.synchronize(exposure.range, .forDevice)
+    cmmio_write_barrier()
+  }
+
+  /// Makes what the device wrote visible here; after its completion.
+  public borrowing func syncForCPU() {
+    cmmio_read_barrier()
+    exposure.space.synchronize(exposure.range, .forCPU)
+  }
+
+  /// Takes the memory back from the device.
+  ///
+  /// The caller has stopped the device's use of it first.
+  /// - Throws: `KernelError` for the unmap call. The pages are then parked: not usable, not reused.
+  public consuming func reclaim() throws(KernelError) -> UnsharedMemory {
+    UnsharedMemory(adopting: try exposure.end())
+  }
+}
+
+/// The fact that pages are mapped for devices: ends it exactly once.
+@safe @usableFromInline
+final class DMAExposure: @unchecked Sendable {
+  private let baseAddress: UnsafeMutableRawPointer
+  private let byteCount: Int
+  let range: IOVARange
+  let space: any AddressSpace
+  private let isOver = Atomic<Bool>(false)
+
+  @unsafe
+  init(_ baseAddress: UnsafeMutableRawPointer, byteCount: Int, range: IOVARange, space: any AddressSpace) {
+    unsafe self.baseAddress = unsafe baseAddress
+    self.byteCount = byteCount
+    self.range = range
+    self.space = space
+  }
+
+  func end() throws(KernelError) -> MappedMemory {
+    precondition(!isOver.exchange(true, ordering: .acquiringAndReleasing), "an exposure ends once")
+    do throws(KernelError) {
+      try space.unmapPages(range)
+    } catch {
+      unsafe space.reservations.park(baseAddress, byteCount: byteCount)
+      throw error
+    }
+    space.reservations.giveBack(range)
+    return unsafe MappedMemory(adopting: baseAddress, byteCount: byteCount)
+  }
+
+  deinit {
+    guard !isOver.load(ordering: .acquiring) else { return }
+    // A failure parks the pages; there is nobody to tell.
+    _ = try? end()
+  }
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+public import PCIBus
+
+/// A device written in software: what its registers do, without any idea of who reads them.
+///
+/// A host (``SimulatedFunction``, a vfio-user server) makes all calls, and never two of them at once: the
+/// work that a model schedules through its port takes turns with register accesses and resets. A model may
+/// call its port from any of its members.
+public protocol DeviceModel: AnyObject, Sendable {
+  /// What the device is: identity, BARs, capabilities. Does not change.
+  var facts: DeviceFacts { get }
+  /// Gives the model its way to memory and to interrupts; before any other call, and kept by the model.
+  func attach(to port: any DevicePort)
+  /// Reads a register.
+  /// - Parameters:
+  ///   - byteOffset: In the BAR; a multiple of `byteWidth`, inside the BAR.
+  ///   - byteWidth: 1, 2, 4 or 8.
+  /// - Returns: The value in the low bytes; all ones for what a device does not answer.
+  func readRegister(_ bar: PCIBAR.Index, at byteOffset: Int, byteWidth: Int) -> UInt64
+  /// Writes a register; parameters as in ``readRegister(_:at:byteWidth:)``.
+  func writeRegister(_ value: UInt64, _ bar: PCIBAR.Index, at byteOffset: Int, byteWidth: Int)
+  /// Puts all registers at their defaults. Scheduled work is gone already, and the interrupt line is low.
+  func reset()
+}

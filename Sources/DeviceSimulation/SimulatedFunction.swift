@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+public import DMACore
+public import DeviceRegisters
+public import DriverCore
+public import LinuxHandles
+public import PCIBus
+internal import Synchronization
+internal import SystemPackage
+
+/// A PCI function whose device is a ``DeviceModel`` in this process: drivers run with no hardware and no root.
+///
+/// It behaves as VFIO does, with stricter memory (``SimulatedAddressSpace``): bus master is off at first and
+/// gates transfers and messages; INTx is masked when it fires; a vector that is not armed loses its
+/// interrupts; the MSI-X table reads as all ones. After a reset the vectors that were armed stay with their
+/// owner, who gets nothing on them any more and lets them go before arming again.
+public struct SimulatedFunction: ~Copyable, PCIFunction {
+  private let device: SimulatedDevice
+  /// The device's time.
+  public let clock: SimulatedClock
+  /// The address space with its list of faults.
+  public let simulatedAddressSpace: SimulatedAddressSpace
+
+  /// Plugs a model in.
+  /// - Parameters:
+  ///   - model: In one function at a time.
+  ///   - address: Nil for 0000:00:04.0.
+  ///   - addressSpace: Nil for one of its own.
+  ///   - clock: Of this function alone; nil for one on which nothing takes time.
+  /// - Throws: `KernelError` for what the clock's thread needs.
+  public init(
+    _ model: any DeviceModel, at address: PCIAddress? = nil, addressSpace: SimulatedAddressSpace? = nil,
+    clock: SimulatedClock? = nil
+  ) throws(KernelError) {
+    guard let address = address ?? PCIAddress("0000:00:04.0") else {
+      preconditionFailure("this is how a PCI address is written")
+    }
+    let space = addressSpace ?? SimulatedAddressSpace()
+    let clock = if let clock { clock } else { try SimulatedClock() }
+    device = SimulatedDevice(model, at: address, space: space, clock: clock)
+    simulatedAddressSpace = space
+    self.clock = clock
+  }
+
+  /// Where it pretends to sit.
+  public var address: PCIAddress { device.address }
+
+  /// What the model has.
+  public var resources: PCIFunctionResources {
+    PCIFunctionResources(
+      barByteCounts: device.facts.barByteCounts, vectorCounts: device.facts.vectorCounts,
+      isResettable: device.facts.isResettable)
+  }
+
+  /// Its configuration space, with the write masks of a real one.
+  public var configuration: any ConfigurationSpace { SimulatedConfiguration(device) }
+
+  /// What its bus addresses mean.
+  public var addressSpace: any AddressSpace { simulatedAddressSpace }
+
+  /// Opens a BAR; every access is a call of the model.
+  /// - Throws: `KernelError`: `ENXIO` without such a BAR; `ENODEV` after removal.
+  public borrowing func mapBAR(_ index: PCIBAR.Index) throws(KernelError) -> RegisterWindow {
+    try device.requirePresent("map BAR")
+    let byteCounts = device.facts.barByteCounts
+    guard byteCounts.indices.contains(index.rawValue), byteCounts[index.rawValue] > 0 else {
+      throw KernelError(
+        operation: "map BAR", errno: .noSuchAddressOrDevice, subject: "\(address) BAR\(index.rawValue)")
+    }
+    return RegisterWindow(byteCount: byteCounts[index.rawValue], backing: SimulatedBAR(device, index))
+  }
+
+  /// Writes the command register's bus master bit.
+  /// - Throws: `KernelError`: `ENODEV` after removal.
+  public borrowing func setBusMaster(_ isEnabled: Bool) throws(KernelError) {
+    try device.requirePresent("set bus master")
+    device.port.configuration.withLock { image in
+      let others = image.commandRegister & ~ConfigurationImage.busMaster
+      image.commandRegister = isEnabled ? others | ConfigurationImage.busMaster : others
+    }
+  }
+
+  /// Arms vectors.
+  /// - Throws: `KernelError`: `EINVAL` for more than there are; `EBUSY` where some are armed; `ENODEV` after
+  ///   removal.
+  public borrowing func armInterrupts(_ kind: InterruptKind, count: Int) throws(KernelError)
+    -> InterruptVectors
+  {
+    try InterruptVectors(arming: kind, count: count, of: device)
+  }
+
+  /// Resets the model and the bus side; work on its way is dropped.
+  /// - Throws: `KernelError`: `ENOTTY` where the model cannot be reset; `ENODEV` after removal.
+  public borrowing func reset() throws(KernelError) { try device.reset() }
+
+  /// What the device is plugged into; stays with a test when a driver has taken the function.
+  public var slot: SimulatedSlot { SimulatedSlot(device.port) }
+
+  /// Pulls the device out; see ``SimulatedSlot/remove()``.
+  public borrowing func remove() { slot.remove() }
+}
+
+/// The slot of a simulated function, from which its device can be pulled at any time and on any thread.
+public final class SimulatedSlot: Sendable {
+  private let port: SimulatedPort
+
+  init(_ port: SimulatedPort) { self.port = port }
+
+  /// Pulls the device out: registers read as all ones, writes vanish, transfers and interrupts stop.
+  public func remove() { port.remove() }
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import DMACore
+internal import DriverCore
+internal import Synchronization
+
+/// The bus between one model and its address space and interrupts, and whose turn it is to call the model.
+///
+/// Knows no model, so that a model may hold its port.
+final class SimulatedPort: DevicePort {
+  let space: SimulatedAddressSpace
+  let interrupts: SimulatedInterrupts
+  let clock: SimulatedClock
+  let configuration: Mutex<ConfigurationImage>
+  private let poweredOn: ConfigurationImage
+  private let turn = Mutex(())
+  /// Counts resets: work of an earlier life is dropped even if it has left the clock's queue.
+  private let life = Atomic<Int>(0)
+  private let removed = Atomic<Bool>(false)
+
+  init(_ facts: DeviceFacts, space: SimulatedAddressSpace, clock: SimulatedClock) {
+    poweredOn = ConfigurationImage(facts)
+    configuration = Mutex(poweredOn)
+    interrupts = SimulatedInterrupts(vectorCounts: facts.vectorCounts)
+    self.space = space
+    self.clock = clock
+  }
+
+  var isRemoved: Bool { removed.load(ordering: .acquiring) }
+
+  func remove() {
+    removed.store(true, ordering: .releasing)
+    inTurn {
+      life.add(1, ordering: .relaxed)
+      clock.cancelAll()
+    }
+    interrupts.setLine(isRaised: false)
+  }
+
+  /// Calls the model, or does nothing once the device is removed.
+  @discardableResult
+  func inTurn<Value: Sendable>(_ body: () -> Value) -> Value {
+    turn.withLock { _ in body() }
+  }
+
+  /// Puts the bus side at its defaults; in turn.
+  func reset() {
+    life.add(1, ordering: .relaxed)
+    clock.cancelAll()
+    interrupts.setLine(isRaised: false)
+    configuration.withLock { $0 = poweredOn }
+    interrupts.setLine(isEnabled: true)
+  }
+
+  // MARK: DevicePort
+
+  private func mayTransfer(at iova: IOVA, _ byteCount: Int, _ access: DMAAccess) -> Bool {
+    guard !isRemoved else { return false }
+    if isBusMaster { return true }
+    space.record(DMAFault(iova: iova, byteCount: byteCount, access: access, reason: .busMasterOff))
+    return false
+  }
+
+  private var isBusMaster: Bool {
+    configuration.withLock { $0.commandRegister & ConfigurationImage.busMaster != 0 }
+  }
+
+  func readMemory(at iova: IOVA, into target: inout MutableRawSpan) -> Bool {
+    guard mayTransfer(at: iova, target.byteCount, .read) else { return false }
+    return space.readAsDevice(at: iova, into: &target)
+  }
+
+  func writeMemory(_ source: RawSpan, at iova: IOVA) -> Bool {
+    guard mayTransfer(at: iova, source.byteCount, .write) else { return false }
+    return space.writeAsDevice(source, at: iova)
+  }
+
+  var enabledMessages: InterruptKind? {
+    configuration.withLock { image in
+      image.messageControls.first { _, control in
+        image.load(at: control.byteOffset, byteWidth: 2) & UInt32(control.enable) != 0
+      }?.key
+    }
+  }
+
+  func sendMessage(vector: Int) {
+    guard !isRemoved, isBusMaster, let kind = enabledMessages else { return }
+    interrupts.deliverMessage(kind, vector: vector)
+  }
+
+  func setInterruptLine(_ isRaised: Bool) {
+    guard !isRemoved else { return }
+    interrupts.setLine(isRaised: isRaised)
+  }
+
+  func schedule(after delay: Duration, _ work: @escaping @Sendable () -> Void) {
+    let born = life.load(ordering: .relaxed)
+    clock.schedule(after: delay) { [self] in
+      inTurn {
+        if life.load(ordering: .relaxed) == born { work() }
+      }
+    }
+  }
+}

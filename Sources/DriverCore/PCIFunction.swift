@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+public import DMACore
+public import DeviceRegisters
+public import LinuxHandles
+public import PCIBus
+
+/// A PCI function that one driver owns: all that a driver may ask of it.
+///
+/// A real device behind VFIO and a simulated one conform alike, so a driver that imports DriverCore alone
+/// runs on either. What a function hands out (windows, vectors, memory) keeps it alive.
+public protocol PCIFunction: ~Copyable {
+  /// Where it sits on the bus.
+  var address: PCIAddress { get }
+  /// What it has: facts that do not change while it is open.
+  var resources: PCIFunctionResources { get }
+  /// Its configuration space.
+  var configuration: any ConfigurationSpace { get }
+  /// What its bus addresses mean; memory for DMA is exposed here.
+  var addressSpace: any AddressSpace { get }
+
+  /// Opens a BAR as a register window.
+  /// - Throws: `KernelError`: `ENXIO` where the function has no such BAR.
+  borrowing func mapBAR(_ index: PCIBAR.Index) throws(KernelError) -> RegisterWindow
+
+  /// Allows or forbids the function to start transfers of its own: DMA and message-signalled interrupts.
+  /// It is forbidden when a function is opened and after ``reset()``.
+  borrowing func setBusMaster(_ isEnabled: Bool) throws(KernelError)
+
+  /// Arms the first `count` vectors of a kind, at once: the hardware has one number of vectors in use.
+  /// - Throws: `KernelError`: `EINVAL` where the function has fewer; `EBUSY` where interrupts are armed.
+  borrowing func armInterrupts(_ kind: InterruptKind, count: Int) throws(KernelError) -> InterruptVectors
+
+  /// Resets the function: registers at their defaults, bus master off, interrupts disarmed by the hardware.
+  /// - Throws: `KernelError`: `ENOTTY` where it cannot be reset; see ``PCIFunctionResources/isResettable``.
+  borrowing func reset() throws(KernelError)
+}
+
+/// The facts of an open function.
+public struct PCIFunctionResources: Hashable, Sendable {
+  /// The length of each BAR in bytes, by index; 0 where there is none, or where a BAR is the upper half of
+  /// the one before it.
+  public let barByteCounts: [Int]
+  /// How many vectors there are of each kind.
+  public let vectorCounts: [InterruptKind: Int]
+  /// Whether ``PCIFunction/reset()`` can work.
+  public let isResettable: Bool
+
+  /// Puts the facts together.
+  public init(barByteCounts: [Int], vectorCounts: [InterruptKind: Int], isResettable: Bool) {
+    self.barByteCounts = barByteCounts
+    self.vectorCounts = vectorCounts
+    self.isResettable = isResettable
+  }
+
+  /// How many vectors of a kind the function has.
+  public func vectorCount(of kind: InterruptKind) -> Int { vectorCounts[kind] ?? 0 }
+}
