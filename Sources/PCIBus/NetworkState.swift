@@ -89,7 +89,7 @@ public struct NetworkState: Hashable, Sendable {
   }
 
   /// Iface Destination Gateway Flags RefCnt Use Metric Mask …, numbers in the order of this little-endian machine.
-  static func routes4(_ text: String) -> [Use] {
+  private static func routes4(_ text: String) -> [Use] {
     text.split(separator: "\n").dropFirst().compactMap { line in
       let fields = line.split(whereSeparator: \.isWhitespace)
       guard fields.count > 7, let bytes = bytes(fields[1]), let mask = UInt32(fields[7], radix: 16),
@@ -102,7 +102,7 @@ public struct NetworkState: Hashable, Sendable {
   }
 
   /// Destination Length Source Length NextHop Metric RefCnt Use Flags Iface.
-  static func routes6(_ text: String) -> [Use] {
+  private static func routes6(_ text: String) -> [Use] {
     text.split(separator: "\n").compactMap { line in
       let fields = line.split(whereSeparator: \.isWhitespace)
       guard fields.count > 9, let bytes = bytes(fields[0]), let length = Int(fields[1], radix: 16),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
 import LinuxHandles
-@testable import PCIBus
+import PCIBus
 import SystemPackage
 import TestSupport
 import Testing
@@ -220,9 +220,12 @@ import Testing
     #expect(refusal?.reason == .mounted && scene.driver(BindingScene.idle) == "nvme")
   }
 
-  /// The function that the tests' own disk hangs on, where there is one. The guard only reads.
+  /// The function that the tests' own disk hangs on, where there is one.
+  ///
+  /// The guard only reads.
   @Test func theDiskOfThisMachine() throws {
-    let text = try String(contentsOfFile: "/proc/self/mountinfo", encoding: .utf8)
+    let table = try #require(FileHandle(forReadingAtPath: "/proc/self/mountinfo")).readToEnd() ?? Data()
+    let text = String(decoding: table, as: UTF8.self)
     let rootLine = text.split(separator: "\n").map { $0.split(separator: " ") }.first {
       $0.count > 4 && $0[4] == "/"
     }
@@ -236,7 +239,14 @@ import Testing
 }
 
 @Suite struct NetworkStateTests {
-  @Test func readsRoutes() {
+  /// The routes in a tree; the addresses are always this machine's.
+  private func routes(_ file: String, _ text: String) throws -> [NetworkState.Use] {
+    let tree = try FakeSysfs()
+    try tree.write(text + "\n", to: file)
+    return try NetworkState.current(root: SystemRoot(tree.path)).uses.filter { $0.kind != .address }
+  }
+
+  @Test func readsRoutes() throws {
     let text = """
       Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
       eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0
@@ -244,7 +254,7 @@ import Testing
       eth1\t0000FEA9\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0
       lost
       """
-    let routes = NetworkState.routes4(text)
+    let routes = try routes("proc/net/route", text)
     #expect(
       routes.map(\.description) == [
         "the route 0.0.0.0/0", "the route 192.0.2.0/24", "the route 169.254.0.0/16",
@@ -252,7 +262,7 @@ import Testing
     #expect(routes.map(\.isLinkLocal) == [false, false, true])
   }
 
-  @Test func readsRoutesOfVersion6() {
+  @Test func readsRoutesOfVersion6() throws {
     let zeros = String(repeating: "0", count: 32)
     let text = """
       fd000000000000000000000000000000 40 \(zeros) 00 \(zeros) 00000100 00000001 00000000 00000001     eth0
@@ -261,7 +271,7 @@ import Testing
       ff000000000000000000000000000000 08 \(zeros) 00 \(zeros) 00000100 00000003 00000000 00000001     eth0
       \(zeros) 00 \(zeros) 00 \(zeros) ffffffff 00000001 00000000 00200200       lo
       """
-    let routes = NetworkState.routes6(text)
+    let routes = try routes("proc/net/ipv6_route", text)
     #expect(routes.map(\.interface) == ["eth0", "eth0", "eth1", "eth0"])
     #expect(routes.map(\.isLinkLocal) == [false, true, false, true])
     #expect(routes[0].description == "the route fd00:0:0:0:0:0:0:0/64")

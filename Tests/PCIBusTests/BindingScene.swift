@@ -27,11 +27,12 @@ final class BindingScene {
 
   deinit { responder.stop() }
 
-  /// Nothing that a machine's own network could disturb, and a short wait for drivers that refuse.
+  /// Nothing that a machine's own network could disturb, and more time than a loaded machine needs.
   var binding: DriverBinding { binding(NetworkState()) }
 
-  func binding(_ network: NetworkState) -> DriverBinding {
-    DriverBinding(root: root, network: network, settleLimit: .milliseconds(250))
+  /// - Parameter settleLimit: Waited for in full where a driver refuses.
+  func binding(_ network: NetworkState = .init(), settleLimit: Duration = .seconds(10)) -> DriverBinding {
+    DriverBinding(root: root, network: network, settleLimit: settleLimit)
   }
 
   func driver(_ address: PCIAddress) -> String? { tree.linkName("\(FakeSysfs.device("\(address)"))/driver") }

@@ -144,12 +144,9 @@ import Testing
   }
 
   @Test func aRefusingDriverMeansAllGoBack() throws {
-    // The first two are bound when the third fails: vfio-pci goes away in between.
-    try scene.tree.addFunction("0000:00:05.0", classCode: "0xff0000", group: 4)
-    try scene.tree.write("x", to: "\(FakeSysfs.device("0000:00:05.0"))/driver_override")
     scene.responder.refuse(["vfio-pci"])
     let error = kernelError { () throws(BindingError) in
-      try scene.binding.bind([nvme, BindingScene.port0, BindingScene.port1])
+      try scene.binding(settleLimit: .seconds(1)).bind([nvme, BindingScene.port0, BindingScene.port1])
     }
     #expect(error?.operation == "drivers_probe" && error?.remedy?.contains("modprobe vfio-pci") == true)
     scene.expectUntouched()
@@ -183,7 +180,9 @@ import Testing
   @Test func keepsTheJournalWhereTheOldDriverRefuses() throws {
     try scene.binding.bind([nvme])
     scene.responder.refuse(["nvme"])
-    let error = kernelError { () throws(BindingError) in try scene.binding.restore() }
+    let error = kernelError { () throws(BindingError) in
+      try scene.binding(settleLimit: .seconds(1)).restore()
+    }
     #expect(error?.operation == "drivers_probe" && scene.journal == ["\(nvme)"])
     scene.responder.refuse([])
     try scene.binding.restore()
@@ -214,6 +213,21 @@ import Testing
       try await group.waitForAll()
     }
     scene.expectUntouched()
+  }
+
+  @Test func waitsForWhoHasTheLock() async throws {
+    try scene.tree.write("", to: "run/swift-vfio/lock")
+    let descriptor = try OwnedDescriptor.open(scene.tree.absolute("run/swift-vfio/lock"), for: .read)
+    // Shared: only who asks for it alone has to wait.
+    #expect(flock(descriptor.rawValue, LOCK_SH | LOCK_NB) == 0)
+    let binding = scene.binding
+    let nvme = nvme
+    let task = Task { try binding.bind([nvme]) }
+    try await Task.sleep(for: .milliseconds(150))
+    #expect(scene.driver(nvme) == "nvme" && scene.journal == [] && scene.responder.takeLog() == [])
+    try descriptor.close()
+    try await task.value
+    #expect(scene.driver(nvme) == "vfio-pci")
   }
 
   @Test func tellsThatRootIsNeeded() throws {

@@ -56,9 +56,13 @@ public struct LeakCheck {
     return Dictionary(targets.filter(concerns).map { ($0, 1) }, uniquingKeysWith: +)
   }
 
-  /// How many mappings each file has. Memory without a file is the allocator's and grows as it likes.
+  /// How many mappings each file has.
+  ///
+  /// Memory without a file is the allocator's and grows as it likes.
   private static func mappings(_ concerns: (String) -> Bool) -> [String: Int] {
-    let text = (try? String(contentsOfFile: "/proc/self/maps", encoding: .utf8)) ?? ""
+    // Not String(contentsOfFile:), which ends after the first 4 KiB of a file whose size is told as 0.
+    let handle = FileHandle(forReadingAtPath: "/proc/self/maps")
+    let text = String(decoding: (try? handle?.readToEnd()) ?? Data(), as: UTF8.self)
     let files = text.split(separator: "\n").compactMap { line -> String? in
       let fields = line.split(separator: " ", maxSplits: 5, omittingEmptySubsequences: true)
       guard fields.count == 6 else { return nil }
