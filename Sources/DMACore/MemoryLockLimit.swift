@@ -18,14 +18,15 @@ public struct MemoryLockLimit: Hashable, Sendable {
   /// Whether CAP_IPC_LOCK lifts the limit.
   public let isPrivileged: Bool
 
-  /// Reads the present state of this process.
-  /// - Throws: `KernelError` for `getrlimit` or for /proc/self/status.
+  /// Reads the present state of this process, and the privilege of this thread.
+  /// - Throws: `KernelError` for `getrlimit` or for /proc/thread-self/status.
   public static func current() throws(KernelError) -> MemoryLockLimit {
     var limit = rlimit()
     try kernelCall("getrlimit", on: "RLIMIT_MEMLOCK") {
       unsafe getrlimit(__rlimit_resource_t(8), &limit) == 0 ? 0 : -CInt(Errno.invalidArgument.rawValue)
     }
-    let status = try TextFile.contents(of: "/proc/self/status")
+    // Capabilities belong to threads; /proc/self is the process's first one.
+    let status = try TextFile.contents(of: "/proc/thread-self/status")
     func field(_ name: String) -> Substring? {
       for line in status.split(separator: "\n") where line.hasPrefix(name + ":") {
         return line.dropFirst(name.count + 1).drop { $0 == " " || $0 == "\t" }

@@ -31,7 +31,7 @@ public protocol PCIFunction: ~Copyable {
   borrowing func armInterrupts(_ kind: InterruptKind, count: Int) throws(KernelError) -> InterruptVectors
 
   /// Resets the function: registers at their defaults, bus master off, interrupts disarmed by the hardware.
-  /// - Throws: `KernelError`: `ENOTTY` where it cannot be reset; see ``PCIFunctionResources/isResettable``.
+  /// - Throws: `KernelError`: `EINVAL` where it cannot be reset; see ``PCIFunctionResources/isResettable``.
   borrowing func reset() throws(KernelError)
 }
 

@@ -71,6 +71,12 @@ public final class VFIOContainer: AddressSpace {
   /// The page size: what every IOMMU driver of Linux maps.
   public var granuleByteCount: Int { MemoryPageSize.standard.byteCount }
 
+  /// Asks the kernel anew which addresses may be used. Each device may forbid some, and iommufd's imitation
+  /// learns of a device only when it is opened.
+  func refreshAllowedRanges() throws(KernelError) {
+    reservations.narrow(to: try VFIOContainerInfo(of: owned.rawValue, subject: label).allowedRanges)
+  }
+
   /// Called when a group has joined: sets the IOMMU once, and learns which addresses may be used.
   func groupJoined() throws(KernelError) {
     let (fd, type) = (owned.rawValue, mode.iommuType)

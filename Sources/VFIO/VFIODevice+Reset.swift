@@ -12,7 +12,7 @@ extension VFIODevice {
   private static let resetPatience = Duration.seconds(2)
 
   /// Resets the function, and forbids DMA as after opening.
-  /// - Throws: `KernelError` for `VFIO_DEVICE_RESET`: `ENOTTY` where the function has no reset.
+  /// - Throws: `KernelError` for `VFIO_DEVICE_RESET`: `EINVAL` where the function has no reset.
   public borrowing func reset() throws(KernelError) {
     let fd = handle.descriptor
     let deadline = Deadline(Self.resetPatience)
@@ -25,7 +25,7 @@ extension VFIODevice {
           usleep(1000)
           continue
         }
-        throw error.errno == Errno.inappropriateIOCTLForDevice
+        throw error.errno == .invalidArgument
           ? error.advising("the function offers no reset (no FLR, no power management reset, a shared bus)")
           : error
       }

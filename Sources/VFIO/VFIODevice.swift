@@ -33,6 +33,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   /// - Throws: `KernelError` for `VFIO_GROUP_GET_DEVICE_FD` or a question about the device.
   public init(_ address: PCIAddress, in group: VFIOGroup) throws(KernelError) {
     let descriptor = try group.open(address)
+    try group.container.refreshAllowedRanges()
     try self.init(
       address, VFIODeviceHandle(descriptor, parent: group), mode: group.container.mode,
       addressSpace: group.container, id: nil)

@@ -26,7 +26,7 @@ extension DeviceTests {
       let device = try LabFunction.open(LabFunction.edu, .type1v2)
       #expect(!device.resources.isResettable)
       let error = #expect(throws: KernelError.self) { try device.reset() }
-      #expect(error?.errno == .inappropriateIOCTLForDevice && error?.remedy != nil)
+      #expect(error?.errno == .invalidArgument && error?.remedy != nil)
     }
   }
 

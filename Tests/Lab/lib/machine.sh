@@ -17,7 +17,7 @@ standard_devices() {
     -device pcie-root-port,id=rp2,bus=pcie.0,chassis=2,slot=2,addr=07.0
     # Two functions of one slot share an IOMMU group.
     -device edu,addr=08.0,multifunction=on
-    -device e1000e,addr=08.1
+    -device virtio-net-pci,addr=08.1,multifunction=on,romfile=
   )
 }
 
