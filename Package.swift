@@ -66,6 +66,8 @@ let package = Package(
     module(
       "EduDriver", path: "Examples/EduDriver",
       needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
+    .executableTarget(
+      name: "ReadBAR", dependencies: ["SwiftVFIO"], path: "Examples/ReadBAR", swiftSettings: strict),
     // L7: join a driver and a backend
     module(
       "SwiftVFIO",
