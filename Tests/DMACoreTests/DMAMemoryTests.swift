@@ -11,7 +11,8 @@ import Testing
   private func expose(
     _ byteCount: Int = 4096, in space: TestSpace, at iova: IOVA? = nil, addressBits: Int = 64
   ) throws(KernelError) -> DMAMemory {
-    try space.expose(UnsharedMemory(byteCount: byteCount), access: .readWrite, at: iova, addressBits: addressBits)
+    try space.expose(
+      UnsharedMemory(byteCount: byteCount), access: .readWrite, at: iova, addressBits: addressBits)
   }
 
   private func errno(_ body: () throws(KernelError) -> DMAMemory) -> Errno? {
@@ -78,8 +79,11 @@ import Testing
     #expect(errno { () throws(KernelError) in try expose(in: space, at: IOVA(0x18000)) } == .fileExists)
     #expect(errno { () throws(KernelError) in try expose(8192, in: space, at: IOVA(0x17000)) } == .fileExists)
     #expect(errno { () throws(KernelError) in try expose(in: space, at: IOVA(0x20000)) } == .invalidArgument)
-    #expect(errno { () throws(KernelError) in try expose(8192, in: space, at: IOVA(0x1f000)) } == .invalidArgument)
-    #expect(errno { () throws(KernelError) in try expose(8192, in: space, at: IOVA(.max - 4095)) } == .invalidArgument)
+    #expect(
+      errno { () throws(KernelError) in try expose(8192, in: space, at: IOVA(0x1f000)) } == .invalidArgument)
+    #expect(
+      errno { () throws(KernelError) in try expose(8192, in: space, at: IOVA(.max - 4095)) }
+        == .invalidArgument)
     #expect(errno { () throws(KernelError) in try expose(1 << 17, in: space) } == .noSpace)
     #expect(errno { () throws(KernelError) in try expose(in: space, addressBits: 16) } == .noSpace)
   }

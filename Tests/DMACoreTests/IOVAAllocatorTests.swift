@@ -56,7 +56,9 @@ import Testing
         let start = Int.random(in: 0..<(pages - count), using: &numbers)
         let wanted = start..<(start + count)
         var failure: IOVAAllocator.Failure?
-        do throws(IOVAAllocator.Failure) { try allocator.reserve(range(start, count)) } catch { failure = error }
+        do throws(IOVAAllocator.Failure) { try allocator.reserve(range(start, count)) } catch {
+          failure = error
+        }
         let expected: IOVAAllocator.Failure? =
           wanted.allSatisfy { isUsable[$0] } ? (fits(wanted) ? nil : .taken) : .notAllowed
         try #require(failure == expected, "seed \(seed), step \(step)")
@@ -101,7 +103,9 @@ import Testing
     #expect(IOVARange(start: IOVA(5), byteCount: 0) == nil)
     let range = range(2, 3)
     #expect(range.byteCountMinusOne == 3 * 4096 - 1)
-    #expect(range.overlaps(self.range(4, 1)) && !range.overlaps(self.range(5, 1)) && !range.overlaps(self.range(1, 1)))
+    #expect(
+      range.overlaps(self.range(4, 1)) && !range.overlaps(self.range(5, 1))
+        && !range.overlaps(self.range(1, 1)))
     #expect(range.contains(self.range(3, 2)) && !range.contains(self.range(3, 3)))
     #expect("\(range)" == "0x2000...0x4fff")
   }

@@ -57,7 +57,9 @@ private final class FileDevice: Sendable {
     let backing = try device.backing(mapping: true)
     // With the file cut short, pread of the place would fail, and so it does just before it.
     try backing.store(0x5a, at: 4096, byteWidth: 1)
-    for (width, value): (Int, UInt64) in [(1, 0xfe), (2, 0xfedc), (4, 0xfedc_ba98), (8, 0xfedc_ba98_7654_3210)] {
+    for (width, value): (Int, UInt64) in [
+      (1, 0xfe), (2, 0xfedc), (4, 0xfedc_ba98), (8, 0xfedc_ba98_7654_3210),
+    ] {
       try backing.store(value, at: 4096 + 64, byteWidth: width)
       #expect(try backing.load(at: 4096 + 64, byteWidth: width) == value)
     }

@@ -5,7 +5,7 @@ import LinuxHandles
 import PCIBus
 import Synchronization
 
-/// A device through whose port a test acts. Its one register, in BAR0, keeps what is written.
+/// A device through whose port a test acts; its one register, in BAR0, keeps what is written.
 final class ProbeModel: DeviceModel {
   private let state = Mutex<(port: (any DevicePort)?, register: UInt64, resets: Int)>((nil, 0, 0))
   let capabilities: [DeviceCapability]

@@ -61,7 +61,9 @@ import Testing
 
   @Test func placesOutsideAreRefused() throws {
     let space = try Probe().function.configuration
-    for (place, width): (Int, ConfigurationWidth) in [(256, .byte), (254, .doubleWord), (1, .word), (-4, .byte)] {
+    for (place, width): (Int, ConfigurationWidth) in [
+      (256, .byte), (254, .doubleWord), (1, .word), (-4, .byte),
+    ] {
       let error = #expect(throws: KernelError.self) { try space.read(at: place, width: width) }
       #expect(error?.errno == .invalidArgument)
     }
