@@ -26,7 +26,10 @@ func tests(_ name: String, needs: [Target.Dependency]) -> Target {
 let package = Package(
   name: "swift-vfio",
   products: [
-    .library(name: "LinuxHandles", targets: ["LinuxHandles"]),
+    .library(name: "SwiftVFIO", targets: ["SwiftVFIO"]),
+    .library(name: "DriverCore", targets: ["DriverCore"]),
+    .library(name: "DeviceSimulation", targets: ["DeviceSimulation"]),
+    .executable(name: "vfioctl", targets: ["vfioctl"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-system", from: "1.6.0"),
@@ -40,15 +43,22 @@ let package = Package(
       name: "CLibPCI", path: "CShims/CLibPCI", pkgConfig: "libpci", providers: [.apt(["libpci-dev"])]),
     .systemLibrary(
       name: "CLibNUMA", path: "CShims/CLibNUMA", pkgConfig: "numa", providers: [.apt(["libnuma-dev"])]),
+    .target(name: "CPCINames", dependencies: ["CLibPCI"], path: "CShims/CPCINames"),
     // L1
     module("LinuxHandles", needs: ["CLinuxABI", system]),
-    module("DeviceRegisters", needs: ["CMMIO", "LinuxHandles", system]),
+    module("DeviceRegisters", needs: ["CMMIO", "CLinuxABI", "LinuxHandles", system]),
     // L2
     module("DMACore", needs: ["LinuxHandles", "DeviceRegisters", "CLinuxABI", "CMMIO", "CLibNUMA", system]),
-    module("PCIBus", needs: ["LinuxHandles", "CLinuxABI", "CLibPCI", system]),
+    module("PCIBus", needs: ["LinuxHandles", "CLinuxABI", "CLibPCI", "CPCINames", system]),
     // L3
+    module("IOMMUFD", needs: ["DMACore", "LinuxHandles", "CLinuxABI", system]),
     module("DriverCore", needs: ["PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
     // L4
+    module(
+      "VFIO",
+      needs: [
+        "DriverCore", "IOMMUFD", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
+      ]),
     module(
       "DeviceSimulation",
       needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
@@ -56,30 +66,44 @@ let package = Package(
     module(
       "EduDriver", path: "Examples/EduDriver",
       needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
-    // L7
+    // L7: join a driver and a backend
+    module(
+      "SwiftVFIO",
+      needs: ["VFIO", "IOMMUFD", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
     module(
       "SmokeChecks",
       needs: ["EduDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
-    // Tests of this package's lower modules and of drivers on the simulation.
-    .testTarget(
-      name: "DriverTests",
+    .executableTarget(
+      name: "vfioctl",
       dependencies: [
+        "VFIO", "DeviceSimulation", "SmokeChecks", "DriverCore", "PCIBus", "LinuxHandles", system,
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ], path: "Sources/vfioctl", swiftSettings: strict),
+    // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.
+    .target(name: "CTestSupport", path: "Tests/CTestSupport"),
+    .target(
+      name: "TestSupport", dependencies: ["CTestSupport", "PCIBus", "LinuxHandles", system], path: "Tests/TestSupport",
+      swiftSettings: strict),
+    tests("LinuxHandlesTests", needs: ["LinuxHandles", system]),
+    tests("DeviceRegistersTests", needs: ["DeviceRegisters", "LinuxHandles", system]),
+    tests("DMACoreTests", needs: ["DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    tests("PCIBusTests", needs: ["PCIBus", "LinuxHandles", "CLinuxABI", system]),
+    tests(
+      "DeviceSimulationTests",
+      needs: ["DeviceSimulation", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    tests(
+      "DriverTests",
+      needs: [
         "DeviceSimulation", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
         "LinuxHandles", system,
-      ], swiftSettings: strict),
-    .testTarget(
-      name: "DeviceSimulationTests",
-      dependencies: [
-        "DeviceSimulation", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system,
-      ], swiftSettings: strict),
-    .testTarget(
-      name: "DMACoreTests", dependencies: ["DMACore", "DeviceRegisters", "LinuxHandles", system],
-      swiftSettings: strict),
-    .testTarget(
-      name: "DeviceRegistersTests", dependencies: ["DeviceRegisters", "LinuxHandles", system],
-      swiftSettings: strict),
-    .testTarget(
-      name: "LinuxHandlesTests", dependencies: ["LinuxHandles", system], swiftSettings: strict),
+      ]),
+    tests("KernelTests", needs: ["IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    tests(
+      "DeviceTests",
+      needs: [
+        "VFIO", "IOMMUFD", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
+        "LinuxHandles", system,
+      ]),
   ],
   cLanguageStandard: .gnu17
 )

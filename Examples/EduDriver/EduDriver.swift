@@ -45,8 +45,7 @@ public struct EduDriver<Function: PCIFunction & ~Copyable>: ~Copyable {
   }
 
   private static func openRegisters(of function: borrowing Function) throws(DriverError) -> RegisterWindow {
-    guard let bar0 = PCIBAR.Index(0) else { preconditionFailure("every function has a place for BAR0") }
-    return try DriverError.wrapping { () throws(KernelError) in try function.mapBAR(bar0) }
+    try DriverError.wrapping { () throws(KernelError) in try function.mapBAR(.bar0) }
   }
 
   private static func exposePage(in space: any AddressSpace) throws(DriverError) -> DMAMemory {

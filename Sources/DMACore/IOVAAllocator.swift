@@ -20,22 +20,37 @@ public struct IOVAAllocator: Sendable {
   }
 
   /// The ranges that may be used, sorted.
-  public let allowed: [IOVARange]
+  public private(set) var allowed: [IOVARange]
   private var free: [IOVARange]
 
   /// Starts with everything free.
   /// - Parameter allowed: In any order; overlaps are merged.
   public init(allowed: [IOVARange]) {
+    self.allowed = Self.merge(allowed)
+    free = self.allowed
+  }
+
+  private static func merge(_ ranges: [IOVARange]) -> [IOVARange] {
     var merged: [IOVARange] = []
-    for range in allowed.sorted(by: { $0.start < $1.start }) {
+    for range in ranges.sorted(by: { $0.start < $1.start }) {
       if let end = merged.last, range.start.rawValue <= end.last.rawValue &+ 1 || end.last.rawValue == .max {
         merged[merged.count - 1] = IOVARange(start: end.start, last: max(end.last, range.last))
       } else {
         merged.append(range)
       }
     }
-    self.allowed = merged
-    free = merged
+    return merged
+  }
+
+  /// Forbids what `ranges` leave out. What is handed out stays so; a kernel that forbids it says so itself.
+  public mutating func narrow(to ranges: [IOVARange]) {
+    allowed = Self.merge(ranges)
+    free = free.flatMap { range in
+      allowed.compactMap { part in
+        guard part.overlaps(range) else { return nil }
+        return IOVARange(start: max(part.start, range.start), last: min(part.last, range.last))
+      }
+    }
   }
 
   /// Takes the lowest free range of this length.
@@ -70,9 +85,14 @@ public struct IOVAAllocator: Sendable {
 
   /// Takes a range back.
   public mutating func deallocate(_ range: IOVARange) throws(Failure) {
-    guard allowed.contains(where: { $0.contains(range) }), !free.contains(where: { $0.overlaps(range) }) else {
-      throw .notAllocated
+    guard !free.contains(where: { $0.overlaps(range) }) else { throw .notAllocated }
+    // What was forbidden since it was handed out does not come back.
+    for part in allowed where part.overlaps(range) {
+      insert(IOVARange(start: max(part.start, range.start), last: min(part.last, range.last)))
     }
+  }
+
+  private mutating func insert(_ range: IOVARange) {
     let index = free.firstIndex { $0.start > range.last } ?? free.endIndex
     var start = range.start
     var last = range.last

@@ -29,6 +29,12 @@ public final class IOVAReservations: Sendable {
   /// The ranges that may be used, sorted.
   public var allowed: [IOVARange] { state.withLock { $0.allocator.allowed } }
 
+  /// Forbids what `ranges` leave out, after a device joined the address space.
+  public func narrow(to ranges: [IOVARange]) { state.withLock { $0.allocator.narrow(to: ranges) } }
+
+  /// Everything may be used anew, within `ranges`: for an address space that learns them late.
+  public func open(_ ranges: [IOVARange]) { state.withLock { $0.allocator = IOVAAllocator(allowed: ranges) } }
+
   /// How many bytes wait for the end of the address space because they could not be unmapped.
   public var parkedByteCount: Int { state.withLock { $0.parked.reduce(0) { $0 + $1.byteCount } } }
 

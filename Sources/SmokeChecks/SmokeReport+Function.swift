@@ -65,7 +65,7 @@ private func requireBusMasterOff(_ configuration: any ConfigurationSpace) throws
 private func readWindow<Function: PCIFunction & ~Copyable>(
   of function: borrowing Function, _ index: Int, _ byteCount: Int
 ) throws -> String {
-  guard let bar = PCIBAR.Index(index) else { throw SmokeCheckEnd.failed("there is no BAR\(index)") }
+  guard let bar = PCIBAR.Index(rawValue: index) else { throw SmokeCheckEnd.failed("there is no BAR\(index)") }
   let window = try function.mapBAR(bar)
   try require(window.byteCount == byteCount, "the window has \(window.byteCount) bytes, not \(byteCount)")
   try require(byteCount >= 4, "a BAR of \(byteCount) bytes")

@@ -75,3 +75,25 @@ ABI_INLINE int abi_epoll_wait_one(int epoll, int64_t milliseconds, uint64_t *tok
 /// 1 when `fd` can be read, 0 when `nanoseconds` have passed. Out of line: ppoll is a GNU extension, and a
 /// header that Swift imports must not switch those on.
 int abi_poll_readable(int fd, int64_t nanoseconds);
+
+// What reading trees of small files (sysfs, proc) needs beyond open, read and close.
+ABI_INLINE int64_t abi_readlink(const char *path, char *buffer, uint64_t count) {
+  return abi_result64(readlink(path, buffer, count));
+}
+ABI_INLINE int abi_access(const char *path) { return abi_result(access(path, F_OK)); }
+ABI_INLINE int abi_sleep(int64_t nanoseconds) {
+  struct timespec span = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};
+  return abi_result(nanosleep(&span, NULL));
+}
+/// The length of the path without symbolic links, or -errno; `buffer` holds 4096 bytes (PATH_MAX).
+int abi_realpath(const char *path, char *buffer);
+/// Claims a block device for an instant, as a mount does: 0, or -EBUSY where someone holds it. A path that
+/// is no block device answers 0.
+int abi_block_claim(const char *path);
+/// Fills `buffer` with entries of an open directory; 0 at its end. Out of line: getdents64 is a GNU extension.
+int64_t abi_directory_read(int fd, void *buffer, uint64_t count);
+/// The name of the entry at `*offset` of such a buffer, and steps to the next one.
+const char *abi_directory_entry(const void *buffer, uint64_t *offset);
+/// Writes the addresses of this network namespace's interfaces as lines "NAME HEX\n", IPv4 as 8 and IPv6 as
+/// 32 hexadecimal digits; the length that the whole text has, also where `count` is shorter.
+int64_t abi_interface_addresses(char *buffer, uint64_t count);

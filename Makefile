@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+# The two commands: `make smoke` and `make test`. The rest are their parts.
+SHELL := /bin/bash
+SWIFT_BUILD ?= swift build
+RELEASE_FLAGS := -c release --static-swift-stdlib
+VFIOCTL := .build/release/vfioctl
+BUNDLE := .build/debug/swift-vfioPackageTests.xctest
+LAB := Tests/Lab/lab
+
+.PHONY: help smoke test check setup release tests lint imports kernel-tests device-tests release-tests bench clean
+
+help: ## Say what there is.
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## Install what is missing (Debian packages; needs root or sudo).
+	@Tests/setup
+
+release: setup ## Build vfioctl: release, Swift's library linked in, stripped.
+	$(SWIFT_BUILD) $(RELEASE_FLAGS) --product vfioctl
+	@strip -o .build/vfioctl $(VFIOCTL)
+
+smoke: release ## Smoke-test the simulated edu here, then edu, nvme and igb in the lab on a stock kernel.
+	.build/vfioctl smoke --simulated
+	$(LAB) run --kernel stock --with .build/vfioctl:/bin/vfioctl --with Tests/Lab/guest/smoke:/bin/smoke -- /bin/smoke
+
+tests: setup
+	$(SWIFT_BUILD) --build-tests --explicit-target-dependency-import-check error
+
+check: lint tests ## The tiers that need nothing: T0 (pure) and T1 (simulated).
+	@Tests/tier T0
+	@Tests/tier T1
+
+kernel-tests: tests ## T2: the kernel's own objects, in the lab.
+	@Tests/tier T2
+
+device-tests: tests release ## T3: devices in every mode, in the lab.
+	@Tests/tier T3
+
+release-tests: setup ## T0 and T1 once more, optimised.
+	$(SWIFT_BUILD) -c release --build-tests -Xswiftc -enable-testing
+	@CONFIGURATION=release Tests/tier T0
+	@CONFIGURATION=release Tests/tier T1
+
+test: check kernel-tests device-tests release-tests hotpath ## All tiers, on the kernel that the lab builds.
+
+lint: setup ## Style, as CI checks it.
+	swift format lint --strict --recursive Sources Tests Examples Benchmarks Package.swift
+
+bench: setup ## Print the benchmark tables; see Benchmarks/README.md.
+	Benchmarks/run
+
+hotpath: setup ## Check in the binary that hot functions call no runtime.
+	Benchmarks/hotcheck
+
+clean: ## Remove what was built here; the lab's caches stay (Tests/Lab/lab clean).
+	rm -rf .build

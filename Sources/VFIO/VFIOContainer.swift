@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinuxABI
+public import DMACore
+public import LinuxHandles
+internal import Synchronization
+internal import SystemPackage
+
+/// A container of IOMMU groups that share one address space: `/dev/vfio/vfio`, or iommufd's imitation.
+///
+/// Its IOMMU is set when the first group joins; until then no address may be used.
+/// - Source: Documentation/driver-api/vfio.rst; include/uapi/linux/vfio.h, Linux 3.6.
+public final class VFIOContainer: AddressSpace {
+  /// By which interface, and which version of the type 1 IOMMU.
+  public let mode: VFIOMode
+  private let owned: OwnedDescriptor
+  /// Addresses handed out. Declared after the descriptor: its close ends all mappings, and only then may
+  /// parked memory go.
+  public let reservations = IOVAReservations(allowed: [])
+  private let isSet = Mutex(false)
+
+  /// Opens a container without groups.
+  /// - Throws: `KernelError` for `open`, `VFIO_GET_API_VERSION` or `VFIO_CHECK_EXTENSION`: the remedy says
+  ///   which module is missing.
+  public init(mode: VFIOMode) throws(KernelError) {
+    precondition(mode.usesGroup, "iommufd's own mode has no container")
+    self.mode = mode
+    let path = mode.nodePath
+    do throws(KernelError) {
+      owned = try OwnedDescriptor.open(path, for: .readWrite)
+    } catch {
+      throw error.advising(Self.remedy(for: error.errno, opening: path))
+    }
+    let fd = owned.rawValue
+    let version = try kernelCall("VFIO_GET_API_VERSION", on: path) { abi_vfio_get_api_version(fd) }
+    guard version == ABI_VFIO_API_VERSION else {
+      throw KernelError(
+        operation: "VFIO_GET_API_VERSION", errno: .notSupported, subject: path,
+        remedy: "the kernel speaks VFIO API \(version); this library speaks \(ABI_VFIO_API_VERSION)")
+    }
+    // A group must join before the kernel can answer for an IOMMU driver, but it knows at once which
+    // drivers are loaded.
+    let type = mode.iommuType
+    let isOffered = try kernelCall("VFIO_CHECK_EXTENSION", on: "\(path), \(mode.rawValue)") {
+      let result = abi_vfio_check_extension(fd, type)
+      // The imitation has no address space yet and says so; it always offers both versions.
+      return result == -Errno.operationNotSupportedByDevice.rawValue ? 1 : result
+    }
+    guard isOffered > 0 else {
+      throw KernelError(
+        operation: "VFIO_CHECK_EXTENSION", errno: .notSupported, subject: "\(path), \(mode.rawValue)",
+        remedy: "load the IOMMU driver of VFIO: modprobe vfio_iommu_type1")
+    }
+  }
+
+  private static func remedy(for errno: Errno, opening path: String) -> String? {
+    switch errno {
+    case .noSuchFileOrDirectory, .operationNotSupportedByDevice:
+      path == "/dev/iommu"
+        ? "the kernel has no iommufd (CONFIG_IOMMUFD, Linux 6.2; modprobe iommufd); use --mode type1v2"
+        : "load VFIO: modprobe vfio-pci (CONFIG_VFIO_CONTAINER)"
+    case .permissionDenied: "run as root, or give your user this node: chown $USER \(path)"
+    default: nil
+    }
+  }
+
+  var descriptor: CInt { owned.rawValue }
+
+  /// For messages.
+  public var label: String { "container (\(mode.rawValue))" }
+
+  /// The page size: what every IOMMU driver of Linux maps.
+  public var granuleByteCount: Int { MemoryPageSize.standard.byteCount }
+
+  /// Called when a group has joined: sets the IOMMU once, and learns which addresses may be used.
+  func groupJoined() throws(KernelError) {
+    let (fd, type) = (owned.rawValue, mode.iommuType)
+    let subject = label
+    let failure = isSet.withLock { isSet -> KernelError? in
+      do throws(KernelError) {
+        if !isSet { try kernelCall("VFIO_SET_IOMMU", on: subject) { abi_vfio_set_iommu(fd, type) } }
+        let ranges = try VFIOContainerInfo(of: fd, subject: subject).allowedRanges
+        if isSet { reservations.narrow(to: ranges) } else { reservations.open(ranges) }
+        isSet = true
+        return nil
+      } catch {
+        return error
+      }
+    }
+    guard let failure else { return }
+    throw failure.errno == .notPermitted
+      ? failure.advising(
+        "the IOMMU cannot keep this device's interrupts apart from others (no interrupt remapping); on a "
+          + "machine whose devices you trust: modprobe vfio_iommu_type1 allow_unsafe_interrupts=1")
+      : failure
+  }
+
+  /// Maps pages of this process; see `AddressSpace`.
+  /// - Throws: `KernelError` for `VFIO_IOMMU_MAP_DMA`: `ENOMEM` over the limit of locked memory, `ENOSPC`
+  ///   where the container's number of mappings is used up, `EEXIST` for an address that is mapped.
+  @unsafe
+  public func mapPages(
+    _ base: UnsafeMutableRawPointer, to range: IOVARange, access: DMAAccess, sharing: DMASharing
+  ) throws(KernelError) {
+    var command = abi_vfio_iommu_type1_dma_map()
+    if access.contains(.read) { command.flags |= ABI_VFIO_DMA_MAP_FLAG_READ }
+    if access.contains(.write) { command.flags |= ABI_VFIO_DMA_MAP_FLAG_WRITE }
+    command.vaddr = UInt64(UInt(bitPattern: base))
+    command.iova = range.start.rawValue
+    command.size = range.byteCountMinusOne + 1
+    let fd = owned.rawValue
+    do throws(KernelError) {
+      try kernelCall("VFIO_IOMMU_MAP_DMA", on: "\(label), \(range)") {
+        unsafe abi_vfio_iommu_map_dma(fd, &command)
+      }
+    } catch {
+      throw error.errno == .noSpace
+        ? error.advising(
+          "the container has no mapping left; map fewer, larger ranges, or raise dma_entry_limit of "
+            + "vfio_iommu_type1 (65535 by default)")
+        : error.advisingOnMemoryLock(mapping: Int(command.size))
+    }
+  }
+
+  /// Unmaps exactly what `mapPages` mapped.
+  /// - Throws: `KernelError` for `VFIO_IOMMU_UNMAP_DMA`; `EIO` where the kernel unmapped another amount.
+  public func unmapPages(_ range: IOVARange) throws(KernelError) {
+    var command = abi_vfio_iommu_type1_dma_unmap()
+    command.iova = range.start.rawValue
+    command.size = range.byteCountMinusOne + 1
+    let asked = command.size
+    let fd = owned.rawValue
+    try kernelCall("VFIO_IOMMU_UNMAP_DMA", on: "\(label), \(range)") {
+      unsafe abi_vfio_iommu_unmap_dma(fd, &command)
+    }
+    guard command.size == asked else {
+      throw KernelError(
+        operation: "VFIO_IOMMU_UNMAP_DMA", errno: .ioError, subject: "\(label), \(range)",
+        remedy: "the kernel unmapped \(command.size) of \(asked) bytes: the range was not one mapping")
+    }
+  }
+}

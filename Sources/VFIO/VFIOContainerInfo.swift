@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinuxABI
+public import DMACore
+internal import LinuxHandles
+
+/// What a container's IOMMU can do, after `VFIO_SET_IOMMU`.
+/// - Source: `struct vfio_iommu_type1_info` and its capabilities, include/uapi/linux/vfio.h; the ranges since
+///   Linux 5.4, the number of mappings since 5.10.
+public struct VFIOContainerInfo: Hashable, Sendable {
+  /// Page sizes that the IOMMU maps, as a bitmap of bytes.
+  public let pageSizes: UInt64
+  /// The addresses that may be used. Without the capability: everything the kernel may accept.
+  public let allowedRanges: [IOVARange]
+  /// How many further mappings the container takes; nil where the kernel does not say.
+  public let availableMappings: Int?
+
+  init(of fd: CInt, subject: String) throws(KernelError) {
+    let answer = try unsafe InfoBuffer(
+      byteCount: MemoryLayout<abi_vfio_iommu_type1_info>.size, operation: "VFIO_IOMMU_GET_INFO", subject: subject
+    ) { unsafe abi_vfio_iommu_get_info(fd, $0, $1) }
+    let head = answer.load(abi_vfio_iommu_type1_info.self, at: 0) ?? .init()
+    pageSizes = head.flags & ABI_VFIO_IOMMU_INFO_PGSIZES != 0 ? head.iova_pgsizes : 0
+    var ranges: [IOVARange]?
+    var available: Int?
+    if head.flags & ABI_VFIO_IOMMU_INFO_CAPS != 0 {
+      for capability in answer.capabilities(from: head.cap_offset) {
+        switch UInt32(capability.id) {
+        case ABI_VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE:
+          ranges = Self.ranges(answer, at: capability.byteOffset)
+        case ABI_VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL:
+          available = answer.load(abi_vfio_iommu_type1_info_dma_avail.self, at: capability.byteOffset)
+            .map { Int($0.avail) }
+        default: break
+        }
+      }
+    }
+    // Before Linux 5.4 the kernel tells nothing; 39 bits is the least that a VT-d unit translates, and the
+    // interrupt window of x86 is left out.
+    allowedRanges =
+      ranges ?? [
+        IOVARange(start: IOVA(0), last: IOVA(0xfedf_ffff)),
+        IOVARange(start: IOVA(0xfef0_0000), last: IOVA((1 << 39) - 1)),
+      ]
+    availableMappings = available
+  }
+
+  private static func ranges(_ answer: InfoBuffer, at byteOffset: Int) -> [IOVARange]? {
+    let headSize = MemoryLayout<abi_vfio_iommu_type1_info_cap_iova_range>.size
+    guard let head = answer.load(abi_vfio_iommu_type1_info_cap_iova_range.self, at: byteOffset) else { return nil }
+    var ranges: [IOVARange] = []
+    for index in 0..<Int(head.nr_iovas) {
+      let place = byteOffset + headSize + index * MemoryLayout<abi_vfio_iova_range>.size
+      guard let range = answer.load(abi_vfio_iova_range.self, at: place), range.start <= range.end else { break }
+      ranges.append(IOVARange(start: IOVA(range.start), last: IOVA(range.end)))
+    }
+    return ranges
+  }
+}

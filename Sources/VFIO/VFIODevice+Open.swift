@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import IOMMUFD
+public import LinuxHandles
+public import PCIBus
+internal import SystemPackage
+
+extension VFIODevice {
+  /// Opens the function at an address with an address space of its own.
+  /// - Parameters:
+  ///   - mode: A mode that must be used, or nil for the best that there is: iommufd where the kernel has it
+  ///     and the function has a node, else the container. Only absence changes the choice; an error does not.
+  /// - Throws: `KernelError`; the remedy says what is missing: no such function, not bound, no IOMMU, no
+  ///   permission, taken by another process, a group that is not viable.
+  public static func open(
+    _ address: PCIAddress, mode: VFIOMode? = nil, on bus: PCIBus = PCIBus()
+  ) throws(KernelError) -> VFIODevice {
+    let function = try bus.function(at: address)
+    guard function.isBoundToVFIO else {
+      throw KernelError(
+        operation: "open", errno: .operationNotSupportedByDevice, subject: "\(address)",
+        remedy: "it is bound to \(function.driver ?? "no driver"); bind it first: vfioctl bind \(address)")
+    }
+    switch mode ?? preferredMode(for: function) {
+    case .iommufd:
+      return try VFIODevice(function, in: IOAS(in: IOMMUFDContext()), on: bus)
+    case let mode:
+      guard let number = function.iommuGroup else {
+        throw KernelError(
+          operation: "open", errno: .operationNotSupportedByDevice, subject: "\(address)",
+          remedy: "it has no IOMMU group: there is no IOMMU, or it is off; switch VT-d or AMD-Vi on in the "
+            + "firmware, and boot Linux with intel_iommu=on")
+      }
+      let group = try VFIOGroup(number, joining: VFIOContainer(mode: mode), on: bus)
+      return try VFIODevice(address, in: group)
+    }
+  }
+
+  /// The mode that ``open(_:mode:on:)`` takes when none is asked for.
+  public static func preferredMode(for function: PCIFunctionInfo) -> VFIOMode {
+    guard function.vfioDeviceName != nil else { return .type1v2 }
+    do throws(KernelError) {
+      _ = try OwnedDescriptor.open("/dev/iommu", for: .readWrite)
+      return .iommufd
+    } catch {
+      return error.errno == .noSuchFileOrDirectory || error.errno == .operationNotSupportedByDevice ? .type1v2 : .iommufd
+    }
+  }
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinuxABI
+public import DMACore
+public import DriverCore
+public import IOMMUFD
+public import LinuxHandles
+public import PCIBus
+internal import SystemPackage
+
+/// One open PCI device, reached through VFIO: a ``PCIFunction`` for drivers.
+///
+/// Windows, vectors and memory that it hands out keep it open. ``close()`` wants them gone; dropping the
+/// device instead closes it with the last of them.
+public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
+  /// Where it sits on the bus.
+  public let address: PCIAddress
+  /// By which interface it was opened.
+  public let mode: VFIOMode
+  /// What it has.
+  public let resources: PCIFunctionResources
+  /// Its configuration space, as VFIO shows it.
+  public let configuration: any ConfigurationSpace
+  /// Where its DMA is mapped: an ``IOAS`` or a ``VFIOContainer``.
+  public let addressSpace: any AddressSpace
+  /// Its number in the iommufd, where it was opened through one.
+  public let iommufdID: IOMMUFDObjectID?
+  /// The facts of its regions, by index.
+  public let regions: [VFIORegionInfo]
+  let handle: VFIODeviceHandle
+  let interrupts: VFIOInterruptSource
+
+  /// Opens a device through a group that is open already, in the group's container.
+  /// - Throws: `KernelError` for `VFIO_GROUP_GET_DEVICE_FD` or a question about the device.
+  public init(_ address: PCIAddress, in group: VFIOGroup) throws(KernelError) {
+    let descriptor = try group.open(address)
+    try self.init(
+      address, VFIODeviceHandle(descriptor, parent: group), mode: group.container.mode,
+      addressSpace: group.container, id: nil)
+  }
+
+  /// Opens a device by its own node, binds it to the context of an IOAS and attaches it there.
+  /// - Parameter function: Its `vfioDeviceName` names the node.
+  /// - Throws: `KernelError` for `open`, `VFIO_DEVICE_BIND_IOMMUFD` (`EPERM`: no isolated interrupts; `EINVAL`:
+  ///   a non-coherent IOMMU; `EBUSY`: another process has it), `VFIO_DEVICE_ATTACH_IOMMUFD_PT`.
+  public init(_ function: PCIFunctionInfo, in ioas: IOAS, on bus: PCIBus = PCIBus()) throws(KernelError) {
+    guard let name = function.vfioDeviceName else {
+      throw KernelError(
+        operation: "open", errno: .noSuchFileOrDirectory, subject: "the VFIO device node of \(function.address)",
+        remedy: function.isBoundToVFIO
+          ? "the kernel makes no device nodes (CONFIG_VFIO_DEVICE_CDEV, Linux 6.6); use --mode type1v2"
+          : "bind the function first: vfioctl bind \(function.address)")
+    }
+    let path = "/dev/vfio/devices/\(name)"
+    let descriptor = try Self.openNode(path, on: bus)
+    let fd = descriptor.rawValue
+    var bind = abi_vfio_device_bind_iommufd()
+    bind.iommufd = ioas.context.descriptor
+    do throws(KernelError) {
+      try kernelCall("VFIO_DEVICE_BIND_IOMMUFD", on: "\(function.address)") {
+        unsafe abi_vfio_device_bind_iommufd(fd, &bind)
+      }
+    } catch {
+      throw error.advising(Self.bindRemedy(for: error.errno, path: path, on: bus))
+    }
+    var attach = abi_vfio_device_attach_iommufd_pt()
+    attach.pt_id = ioas.id.rawValue
+    try kernelCall("VFIO_DEVICE_ATTACH_IOMMUFD_PT", on: "\(function.address), \(ioas.label)") {
+      unsafe abi_vfio_device_attach_iommufd_pt(fd, &attach)
+    }
+    try ioas.refreshAllowedRanges()
+    try self.init(
+      function.address, VFIODeviceHandle(descriptor, parent: ioas), mode: .iommufd, addressSpace: ioas,
+      id: IOMMUFDObjectID(bind.out_devid))
+  }
+
+  private init(
+    _ address: PCIAddress, _ handle: VFIODeviceHandle, mode: VFIOMode, addressSpace: any AddressSpace,
+    id: IOMMUFDObjectID?
+  ) throws(KernelError) {
+    let fd = handle.descriptor
+    let subject = address.description
+    var info = abi_vfio_device_info()
+    try kernelCall("VFIO_DEVICE_GET_INFO", on: subject) { unsafe abi_vfio_device_get_info(fd, &info) }
+    var regions: [VFIORegionInfo] = []
+    for index in 0..<min(info.num_regions, ABI_VFIO_PCI_CONFIG_REGION_INDEX + 1) {
+      regions.append(try VFIORegionInfo(VFIORegionIndex(index), of: fd, subject: subject))
+    }
+    guard info.flags & ABI_VFIO_DEVICE_FLAGS_PCI != 0, let configuration = regions.last,
+      configuration.index == .configuration
+    else {
+      throw KernelError(
+        operation: "VFIO_DEVICE_GET_INFO", errno: .operationNotSupportedByDevice, subject: subject,
+        remedy: "this is no PCI device of VFIO, or it has no configuration space")
+    }
+    var counts: [InterruptKind: Int] = [:]
+    for kind in InterruptKind.allCases {
+      var irq = abi_vfio_irq_info()
+      irq.index = VFIOInterruptSource.index(of: kind)
+      guard irq.index < info.num_irqs else { continue }
+      try kernelCall("VFIO_DEVICE_GET_IRQ_INFO", on: "\(subject), \(kind.rawValue)") {
+        unsafe abi_vfio_device_get_irq_info(fd, &irq)
+      }
+      if irq.flags & ABI_VFIO_IRQ_INFO_EVENTFD != 0, irq.count > 0 { counts[kind] = Int(irq.count) }
+    }
+    self.address = address
+    self.mode = mode
+    self.addressSpace = addressSpace
+    iommufdID = id
+    self.regions = regions
+    self.configuration = VFIOConfigurationSpace(of: handle, region: configuration, subject: subject)
+    resources = PCIFunctionResources(
+      barByteCounts: PCIBAR.Index.allCases.map { Int(regions[$0.rawValue].byteCount) }, vectorCounts: counts,
+      isResettable: info.flags & ABI_VFIO_DEVICE_FLAGS_RESET != 0)
+    self.handle = handle
+    interrupts = VFIOInterruptSource(of: handle, counts: counts, subject: subject)
+  }
+
+  private static func openNode(_ path: String, on bus: PCIBus) throws(KernelError) -> OwnedDescriptor {
+    do throws(KernelError) {
+      return try OwnedDescriptor.open(path, for: .readWrite)
+    } catch {
+      switch error.errno {
+      case .permissionDenied: throw error.advising("run as root, or give your user this node: chown $USER \(path)")
+      case .resourceBusy: throw error.advising(DeviceHolders.remedy(for: path, on: bus))
+      default: throw error
+      }
+    }
+  }
+
+  private static func bindRemedy(for errno: Errno, path: String, on bus: PCIBus) -> String? {
+    switch errno {
+    case .notPermitted:
+      "the IOMMU cannot keep this device's interrupts apart from others (no interrupt remapping)"
+    case .invalidArgument:
+      "the device is bound already through this descriptor, or its IOMMU is not cache coherent"
+    case .resourceBusy: DeviceHolders.remedy(for: path, on: bus)
+    default: nil
+    }
+  }
+
+  /// Allows or forbids transfers that the device starts itself.
+  public borrowing func setBusMaster(_ isEnabled: Bool) throws(KernelError) {
+    try configuration.setBusMaster(isEnabled)
+  }
+
+  /// Arms vectors `0 ..< count` of a kind.
+  public borrowing func armInterrupts(
+    _ kind: InterruptKind, count: Int
+  ) throws(KernelError) -> InterruptVectors {
+    try InterruptVectors(arming: kind, count: count, of: interrupts)
+  }
+
+  /// Closes the device: the kernel detaches it and gives it back.
+  /// - Throws: `KernelError`: `EBUSY` while windows or vectors of it live; the device then closes with the
+  ///   last of them.
+  public consuming func close() throws(KernelError) {
+    let subject = address.description
+    let isAttached = mode == .iommufd
+    var handle = handle
+    _ = consume self
+    guard isKnownUniquelyReferenced(&handle) else {
+      throw KernelError(
+        operation: "close", errno: .resourceBusy, subject: subject,
+        remedy: "register windows or interrupt vectors of the device are still in use; drop them first")
+    }
+    if isAttached { try handle.detach() }
+  }
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import FoundationEssentials
+
+/// Prints a value as JSON, with sorted keys, so that two runs can be compared as text.
+enum JSONOutput {
+  static func print(_ value: some Encodable) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    Swift.print(String(decoding: try encoder.encode(value), as: UTF8.self))
+  }
+}

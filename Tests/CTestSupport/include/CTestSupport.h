@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// What tests need from the kernel and the library does not.
+#pragma once
+#include <stdint.h>
+
+/// Takes CAP_IPC_LOCK from this thread's effective set and lowers the soft RLIMIT_MEMLOCK; 0 or -errno.
+int ctest_limit_locked_memory(uint64_t limit, uint64_t *previous);
+/// Undoes it; both come back from what is still permitted.
+void ctest_lift_locked_memory_limit(uint64_t previous);

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+import DMACore
+import DriverCore
+import EduDriver
+import LinuxHandles
+import PCIBus
+import SystemPackage
+import TestSupport
+import Testing
+import VFIO
+
+extension DeviceTests {
+  @Suite struct DMATests {
+    @Test(arguments: VFIOMode.allCases)
+    func addressesComeFromTheAllowedRanges(_ mode: VFIOMode) throws {
+      let device = try LabFunction.open(LabFunction.edu, mode)
+      let space = device.addressSpace
+      let allowed = space.reservations.allowed
+      let interruptWindow = IOVARange(start: IOVA(0xfee0_0000), last: IOVA(0xfeef_ffff))
+      #expect(!allowed.isEmpty && !allowed.contains { $0.overlaps(interruptWindow) }, "\(allowed)")
+      let memory = try space.expose(UnsharedMemory(byteCount: 1), access: .readWrite)
+      #expect(memory.byteCount == 4096 && memory.iova.rawValue != 0)
+      let error = #expect(throws: KernelError.self) {
+        _ = try space.expose(UnsharedMemory(byteCount: 4096), access: .read, at: interruptWindow.start)
+      }
+      #expect(error?.errno == .invalidArgument && error?.remedy?.contains("allowed") == true)
+    }
+
+    @Test(arguments: VFIOMode.allCases)
+    func aMappingTakesItsPlaceAndGivesItBack(_ mode: VFIOMode) throws {
+      let device = try LabFunction.open(LabFunction.edu, mode)
+      let space = device.addressSpace
+      let iova = IOVA(0x10_0000)
+      for byteCount in [4096, 1 << 21] {
+        let memory = try space.expose(UnsharedMemory(byteCount: byteCount), access: .readWrite, at: iova)
+        #expect(memory.iova == iova && memory.byteCount == byteCount)
+        let taken = #expect(throws: KernelError.self) {
+          _ = try space.expose(UnsharedMemory(byteCount: 4096), access: .readWrite, at: iova)
+        }
+        #expect(taken?.errno == .fileExists)
+        memory.store(UInt64(0x1122_3344), at: byteCount - 8)
+        var back = try memory.reclaim()
+        let last = unsafe back.bytes.unsafeLoad(fromByteOffset: byteCount - 8, as: UInt64.self)
+        #expect(last == 0x1122_3344)
+      }
+    }
+
+    /// The kernel's own answers, past this library's bookkeeping.
+    @Test(arguments: VFIOMode.allCases)
+    func theKernelRefusesOverlapsAndStrangers(_ mode: VFIOMode) throws {
+      let device = try LabFunction.open(LabFunction.edu, mode)
+      let space = device.addressSpace
+      let memory = try MappedMemory.anonymous(byteCount: 8192)
+      let range = IOVARange(start: IOVA(0x20_0000), last: IOVA(0x20_1fff))
+      try unsafe space.mapPages(memory.baseAddress, to: range, access: .readWrite, sharing: .coherent)
+      let overlap = #expect(throws: KernelError.self) {
+        try unsafe space.mapPages(memory.baseAddress, to: range, access: .readWrite, sharing: .coherent)
+      }
+      #expect(overlap?.errno == .fileExists)
+      try space.unmapPages(range)
+      let nothing = #expect(throws: KernelError.self) { try space.unmapPages(range) }
+      #expect(nothing?.errno == (mode == .iommufd ? .noSuchFileOrDirectory : nothing?.errno))
+    }
+
+    @Test(arguments: VFIOMode.allCases)
+    func theLastPageOfTheLastRangeCanBeMapped(_ mode: VFIOMode) throws {
+      let device = try LabFunction.open(LabFunction.edu, mode)
+      let last = try #require(device.addressSpace.reservations.allowed.last).last
+      let iova = IOVA(last.rawValue - 4095)
+      let memory = try device.addressSpace.expose(UnsharedMemory(byteCount: 4096), access: .readWrite, at: iova)
+      #expect(memory.iova == iova)
+      _ = try memory.reclaim()
+    }
+
+    /// Root may lock without limit; a process without CAP_IPC_LOCK may not, and is told the numbers.
+    @Test(arguments: [VFIOMode.iommufd, .type1v2])
+    func tooLittleLockableMemoryIsToldInNumbers(_ mode: VFIOMode) throws {
+      let device = try LabFunction.open(LabFunction.edu, mode)
+      let space = device.addressSpace
+      try MemoryLockFixture.limited(to: 1 << 20) {
+        let error = #expect(throws: KernelError.self) {
+          _ = try space.expose(UnsharedMemory(byteCount: 1 << 21), access: .readWrite)
+        }
+        #expect(error?.errno == .noMemory)
+        let remedy = error?.remedy ?? ""
+        #expect(remedy.contains("needed 2097152") && remedy.contains("limit 1048576"), "\(remedy)")
+      }
+      _ = try space.expose(UnsharedMemory(byteCount: 1 << 21), access: .readWrite).reclaim()
+    }
+
+    @Test(arguments: VFIOMode.allCases)
+    func nothingMovesWhileBusMasterIsOff(_ mode: VFIOMode) throws {
+      let driver = try EduDriver(try LabFunction.open(LabFunction.edu, mode))
+      let sent = [UInt8](repeating: 0x5a, count: 256)
+      try unsafe driver.copyToDevice(sent.span.bytes)
+      let device = try driver.relinquish()
+      #expect(try !device.configuration.isBusMasterEnabled)
+    }
+  }
+}

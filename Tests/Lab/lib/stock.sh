@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# The stock kernel: the ordinary image of Debian 12 with the modules that the lab's devices need. It has VFIO's groups
+# and containers; Debian leaves iommufd out.
+
+readonly STOCK_SUITE=bookworm
+readonly STOCK_PACKAGE=linux-image-amd64
+readonly STOCK_MODULES=(vfio_iommu_type1 vfio-pci nvme igb)
+
+find_stock_kernel() {
+  local cache version package folder mirror sources
+  cache=$(cache_folder)
+  folder=$(newest_folder "$cache" 'stock-*')
+  if [[ $1 == yes || -z $folder ]]; then
+    need download stock
+    lock stock
+    mirror=$(host_mirror)
+    mapfile -t sources < <(stock_sources "$mirror")
+    open_suites stock "${sources[@]}"
+    # The package of that name is empty; the image is the one that it depends on.
+    package=$(dependency "$STOCK_PACKAGE" '^linux-image-[0-9]')
+    [[ -n $package ]] || setup_problem "suite $STOCK_SUITE has no $STOCK_PACKAGE"
+    version=$(candidate "$package")
+    folder=$cache/stock-$version
+    [[ -d $folder ]] || fetch_stock_kernel "$package=$version" "$folder"
+  fi
+  kernel_folder=$folder kernel_path=$folder/vmlinuz
+}
+
+# stock_sources MIRROR: the suite, and its security updates when the host knows where they are.
+stock_sources() {
+  local uri suite
+  source_line "$1" "$STOCK_SUITE"
+  while read -r uri suite; do
+    [[ $suite != "$STOCK_SUITE-security" ]] || source_line "$uri" "$suite"
+  done < <(host_archives)
+}
+
+# fetch_stock_kernel PACKAGE=VERSION FOLDER
+fetch_stock_kernel() {
+  local work release module count=0
+  temporary_folder work "$(cache_folder)"
+  unpack_package "$1" "$work/package"
+  release=$(find "$work/package/boot" -name 'vmlinuz-*')
+  release=${release##*/vmlinuz-}
+  mkdir -p "$work/result/modules"
+  cp "$work/package/boot/vmlinuz-$release" "$work/result/vmlinuz"
+  depmod -b "$work/package" "$release"
+  # modprobe names every dependency before its user, once for each asked module; `builtin` lines need nothing.
+  modprobe -d "$work/package" -S "$release" --show-depends -a "${STOCK_MODULES[@]}" \
+    | awk '$1 == "insmod" && !seen[$2]++ {print $2}' >"$work/order"
+  [[ -s $work/order ]] || setup_problem "$1 has none of the modules ${STOCK_MODULES[*]}"
+  while IFS= read -r module; do
+    printf -v count '%02d' $((10#$count + 1))
+    unpack_module "$module" "$work/result/modules/$count-$(basename "${module%%.ko*}").ko"
+  done <"$work/order"
+  printf '%s\n' "$release" >"$work/result/release"
+  mv "$work/result" "$2"
+  say "fetched $release with $((10#$count)) modules"
+}
+
+unpack_module() {
+  case $1 in
+    *.xz) xz -dc "$1" >"$2" ;;
+    *.zst) zstd -dcq "$1" >"$2" ;;
+    *.gz) gzip -dc "$1" >"$2" ;;
+    *) cp "$1" "$2" ;;
+  esac
+}

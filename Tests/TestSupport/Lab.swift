@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+public import Testing
+
+/// The lab: a kernel in QEMU with devices that are known. Elsewhere tests of real devices skip and say why; in
+/// the lab nothing is skipped, so that a device or a node that is missing there fails.
+public enum Lab {
+  /// Which machine of Tests/Lab/machines this is, or nil outside the lab.
+  public static var machine: String? { ProcessInfo.processInfo.environment["SWIFT_VFIO_LAB"] }
+
+  /// Where the debug build of vfioctl is, for tests of the program itself.
+  public static var vfioctl: String { ProcessInfo.processInfo.environment["SWIFT_VFIO_VFIOCTL"] ?? "/bin/vfioctl" }
+}
+
+extension Trait where Self == ConditionTrait {
+  /// The test runs in the lab only, on a certain machine.
+  public static func lab(_ machine: String) -> Self {
+    .enabled(
+      if: Lab.machine == machine,
+      "needs the lab's machine \(machine): make test (Tests/Lab/lab run --machine \(machine))")
+  }
+}
