@@ -11,7 +11,6 @@ import Testing
 
 /// Configuration space, BARs, time, reset and removal of a simulated function.
 @Suite struct SimulatedFunctionTests {
-  private func bar(_ index: Int) throws -> PCIBAR.Index { try #require(PCIBAR.Index(index)) }
   private let register = Register64(byteOffset: 0, access: .readWrite)
 
   @Test func identityIsWhereItBelongs() throws {
@@ -73,8 +72,7 @@ import Testing
     let probe = try Probe()
     #expect(probe.function.resources.barByteCounts == [4096, 0, 1 << 33, 0, 32, 0])
     #expect(probe.function.resources.vectorCounts == [.intx: 1, .msi: 4])
-    for index in [1, 3, 5] {
-      let bar = try bar(index)
+    for bar in [PCIBAR.Index.bar1, .bar3, .bar5] {
       let error = #expect(throws: KernelError.self) { _ = try probe.function.mapBAR(bar) }
       #expect(error?.errno == .noSuchAddressOrDevice)
     }
@@ -82,7 +80,7 @@ import Testing
 
   @Test func registersReachTheModelWhileMemoryIsDecoded() throws {
     let probe = try Probe()
-    let window = try probe.function.mapBAR(try bar(0))
+    let window = try probe.function.mapBAR(.bar0)
     window.write(0x1234_5678_9abc_def0, to: register)
     #expect(probe.model.register == 0x1234_5678_9abc_def0)
     let value = window.read(register)
@@ -98,7 +96,7 @@ import Testing
     let probe = try Probe([
       .msix(vectorCount: 4, tableBAR: 0, tableOffset: 0x800, pendingBAR: 0, pendingOffset: 0xc00)
     ])
-    let window = try probe.function.mapBAR(try bar(0))
+    let window = try probe.function.mapBAR(.bar0)
     window.store(UInt32(5), at: 0x800)
     #expect(probe.model.register == 0)
     let (inside, after) = (window.load(UInt32.self, at: 0x83c), window.load(UInt32.self, at: 0x840))
@@ -135,7 +133,7 @@ import Testing
 
   @Test func resetDropsWorkAndBusMaster() throws {
     let probe = try Probe()
-    let window = try probe.function.mapBAR(try bar(0))
+    let window = try probe.function.mapBAR(.bar0)
     window.write(5, to: register)
     let runs = Mutex(0)
     probe.port.schedule(after: .seconds(1)) { runs.withLock { $0 += 1 } }
@@ -150,7 +148,7 @@ import Testing
 
   @Test func removalReadsAsAllOnes() throws {
     let probe = try Probe()
-    let window = try probe.function.mapBAR(try bar(0))
+    let window = try probe.function.mapBAR(.bar0)
     let memory = try probe.space.expose(UnsharedMemory(byteCount: 4096), access: .readWrite)
     window.write(5, to: register)
     probe.function.remove()
@@ -176,7 +174,7 @@ import Testing
       let (newModel, newClock) = (EduModel(), try SimulatedClock(.scaled(by: 1)))
       (model, clock) = (newModel, newClock)
       let function = try SimulatedFunction(newModel, clock: newClock)
-      let window = try function.mapBAR(try bar(0))
+      let window = try function.mapBAR(.bar0)
       window.store(UInt64(0x40000), at: 0x88)
       window.store(UInt64(1), at: 0x98)  // a transfer that is still pending when the function goes
       #expect(newClock.pendingCount == 1)
