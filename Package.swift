@@ -99,6 +99,7 @@ let package = Package(
         "DeviceSimulation", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
         "LinuxHandles", system,
       ]),
+    tests("VFIOCTLTests", needs: ["vfioctl"]),
     tests("KernelTests", needs: ["IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
     tests(
       "DeviceTests",

@@ -133,7 +133,8 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     case .notPermitted:
       "the IOMMU cannot keep this device's interrupts apart from others (no interrupt remapping)"
     case .invalidArgument:
-      "the device is bound already through this descriptor, or its IOMMU is not cache coherent"
+      // The kernel's answer for a device that is open elsewhere, and for an IOMMU that it does not take.
+      "\(DeviceHolders.otherHolders(of: path, on: bus)); or its IOMMU is not cache coherent"
     case .resourceBusy: DeviceHolders.remedy(for: path, on: bus)
     default: nil
     }

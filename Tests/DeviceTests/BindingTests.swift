@@ -62,7 +62,7 @@ extension DeviceTests {
     @Test func aMountedDiskIsRefusedEvenWithForce() throws {
       try reset(LabFunction.nvme)
       let folder = NSTemporaryDirectory() + "mounted"
-      try run("/bin/mke2fs", "-q", "-F", "/dev/nvme0n1")
+      try run("/lab/bin/mke2fs", "/dev/nvme0n1")
       try run("/lab/bin/mkdir", "-p", folder)
       try run("/lab/bin/mount", "-t", "ext4", "/dev/nvme0n1", folder)
       defer { _ = try? run("/lab/bin/umount", folder) }
@@ -111,6 +111,25 @@ extension DeviceTests {
       #expect(try device.configuration.vendorID == 0x1234)
       try device.close()
       try binding.restore([LabFunction.secondEdu])
+    }
+
+    /// A user without rights is told which node it may not open, and the machine stays as it was.
+    @Test func withoutRightsTheNodeIsNamed() throws {
+      try LabFunction.lend(LabFunction.edu)
+      let folder = NSTemporaryDirectory()
+      try "root:x:0:0::/:/lab/bin/sh\nsomebody:x:1000:1000::/:/lab/bin/sh\n".write(
+        toFile: "/etc/passwd", atomically: false, encoding: .utf8)
+      for (mode, node) in [("iommufd", "/dev/iommu"), ("type1v2", "/dev/vfio/")] {
+        let log = "\(folder)/\(mode).log"
+        let status = try run(
+          "/lab/bin/su", "somebody", "-c", "\(Lab.vfioctl) smoke \(LabFunction.edu) --mode \(mode) >\(log) 2>&1",
+          mayFail: true)
+        let text = try String(contentsOfFile: log, encoding: .utf8)
+        #expect(status == 1, "\(text)")
+        #expect(text.contains("open on \(node)") && text.contains("Permission denied"), "\(text)")
+        #expect(text.contains("run as root, or give your user this node"), "\(text)")
+      }
+      #expect(try driver(LabFunction.edu) == "vfio-pci")
     }
 
     #if DEBUG
