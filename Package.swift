@@ -14,7 +14,9 @@ let strict: [SwiftSetting] = [
 
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 
-/// A library module of this package. `needs` are the only modules that it may import.
+/// A library module of this package.
+///
+/// `needs` are the only modules that it may import.
 func module(_ name: String, path: String? = nil, needs: [Target.Dependency]) -> Target {
   .target(name: name, dependencies: needs, path: path ?? "Sources/\(name)", swiftSettings: strict)
 }
@@ -84,7 +86,8 @@ let package = Package(
     // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.
     .target(name: "CTestSupport", path: "Tests/CTestSupport"),
     .target(
-      name: "TestSupport", dependencies: ["CTestSupport", "PCIBus", "LinuxHandles", system], path: "Tests/TestSupport",
+      name: "TestSupport", dependencies: ["CTestSupport", "PCIBus", "LinuxHandles", system],
+      path: "Tests/TestSupport",
       swiftSettings: strict),
     tests("LinuxHandlesTests", needs: ["LinuxHandles", system]),
     tests("DeviceRegistersTests", needs: ["DeviceRegisters", "LinuxHandles", system]),
@@ -92,7 +95,9 @@ let package = Package(
     tests("PCIBusTests", needs: ["PCIBus", "LinuxHandles", "CLinuxABI", system]),
     tests(
       "DeviceSimulationTests",
-      needs: ["DeviceSimulation", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+      needs: [
+        "DeviceSimulation", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system,
+      ]),
     tests(
       "DriverTests",
       needs: [

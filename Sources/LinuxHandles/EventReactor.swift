@@ -77,7 +77,9 @@ public final class EventReactor: Sendable {
     let epoll = state.epoll.rawValue
     state.subscriptions.withLock { $0[token] = Subscription(descriptor: fd, continuation: continuation) }
     do throws(KernelError) {
-      try kernelCall("epoll_ctl", on: "descriptor \(fd)") { abi_epoll_add(epoll, fd, EPOLLIN.rawValue, token) }
+      try kernelCall("epoll_ctl", on: "descriptor \(fd)") {
+        abi_epoll_add(epoll, fd, EPOLLIN.rawValue, token)
+      }
     } catch {
       _ = state.subscriptions.withLock { $0.removeValue(forKey: token) }
       throw error

@@ -42,7 +42,8 @@ extension VFIODevice {
       _ = try OwnedDescriptor.open("/dev/iommu", for: .readWrite)
       return .iommufd
     } catch {
-      return error.errno == .noSuchFileOrDirectory || error.errno == .operationNotSupportedByDevice ? .type1v2 : .iommufd
+      return error.errno == .noSuchFileOrDirectory || error.errno == .operationNotSupportedByDevice
+        ? .type1v2 : .iommufd
     }
   }
 }

@@ -46,7 +46,8 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   public init(_ function: PCIFunctionInfo, in ioas: IOAS, on bus: PCIBus = PCIBus()) throws(KernelError) {
     guard let name = function.vfioDeviceName else {
       throw KernelError(
-        operation: "open", errno: .noSuchFileOrDirectory, subject: "the VFIO device node of \(function.address)",
+        operation: "open", errno: .noSuchFileOrDirectory,
+        subject: "the VFIO device node of \(function.address)",
         remedy: function.isBoundToVFIO
           ? "the kernel makes no device nodes (CONFIG_VFIO_DEVICE_CDEV, Linux 6.6); use --mode type1v2"
           : "bind the function first: vfioctl bind \(function.address)")
@@ -121,7 +122,8 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
       return try OwnedDescriptor.open(path, for: .readWrite)
     } catch {
       switch error.errno {
-      case .permissionDenied: throw error.advising("run as root, or give your user this node: chown $USER \(path)")
+      case .permissionDenied:
+        throw error.advising("run as root, or give your user this node: chown $USER \(path)")
       case .resourceBusy: throw error.advising(DeviceHolders.remedy(for: path, on: bus))
       default: throw error
       }

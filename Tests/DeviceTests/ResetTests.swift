@@ -33,7 +33,8 @@ extension DeviceTests {
   /// The smoke checks of every function, in every mode: the same as `vfioctl smoke --mode all`.
   @Suite struct SmokeTests {
     @Test(
-      arguments: VFIOMode.allCases, [LabFunction.edu, LabFunction.testDevice, LabFunction.nvme, LabFunction.igb])
+      arguments: VFIOMode.allCases,
+      [LabFunction.edu, LabFunction.testDevice, LabFunction.nvme, LabFunction.igb])
     func nothingFails(_ mode: VFIOMode, on address: PCIAddress) throws {
       let device = try LabFunction.open(address, mode)
       let facts = try PCIBus().function(at: address)

@@ -26,7 +26,8 @@ import Testing
     return Outcome(status: process.terminationStatus, output: text, messages: errors)
   }
 
-  @Test(arguments: ["show", "bind", "unbind", "restore", "smoke"], ["2", "00:02", "00:20.0", "0000:00:02.8", "x"])
+  @Test(
+    arguments: ["show", "bind", "unbind", "restore", "smoke"], ["2", "00:02", "00:20.0", "0000:00:02.8", "x"])
   func aMalformedAddressIsWrongUsage(_ command: String, _ text: String) throws {
     let outcome = try Self.vfioctl(command, text)
     #expect(outcome.status == 64)
@@ -66,8 +67,10 @@ import Testing
 
   @Test(arguments: [
     ("wrongIdentification", "edu identification"), ("lostInterrupt", "edu factorial by MSI"),
-    ("stuckDMA", "edu DMA to the device and back, polled"), ("corruptedDMA", "edu DMA to the device and back by MSI"),
-    ("stuckAfterFault", "edu DMA to an unmapped address"), ("doubledInterrupt", "edu count of MSI interrupts"),
+    ("stuckDMA", "edu DMA to the device and back, polled"),
+    ("corruptedDMA", "edu DMA to the device and back by MSI"),
+    ("stuckAfterFault", "edu DMA to an unmapped address"),
+    ("doubledInterrupt", "edu count of MSI interrupts"),
   ])
   func aBrokenDeviceFailsTheRightCheck(_ misbehaviour: String, _ check: String) throws {
     let outcome = try Self.vfioctl("smoke", "--simulated", "--misbehaviour", misbehaviour)
