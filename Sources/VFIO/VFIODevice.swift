@@ -30,13 +30,16 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   let interrupts: VFIOInterruptSource
 
   /// Opens a device through a group that is open already, in the group's container.
+  /// - Parameter node: The NUMA node that it is near to (`PCIFunctionInfo.numaNode`), for its resources.
   /// - Throws: `KernelError` for `VFIO_GROUP_GET_DEVICE_FD` or a question about the device.
-  public init(_ address: PCIAddress, in group: VFIOGroup) throws(KernelError) {
+  public init(
+    _ address: PCIAddress, in group: VFIOGroup, near node: NUMANode? = nil
+  ) throws(KernelError) {
     let descriptor = try group.open(address)
     try group.container.refreshAllowedRanges()
     try self.init(
       address, VFIODeviceHandle(descriptor, parent: group), mode: group.container.mode,
-      addressSpace: group.container, id: nil)
+      addressSpace: group.container, id: nil, node: node)
   }
 
   /// Opens a device by its own node, binds it to the context of an IOAS and attaches it there.
@@ -72,12 +75,12 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     try ioas.refreshAllowedRanges()
     try self.init(
       function.address, VFIODeviceHandle(descriptor, parent: ioas), mode: .iommufd, addressSpace: ioas,
-      id: IOMMUFDObjectID(bind.out_devid))
+      id: IOMMUFDObjectID(bind.out_devid), node: function.numaNode.map { NUMANode(number: $0) })
   }
 
   private init(
     _ address: PCIAddress, _ handle: VFIODeviceHandle, mode: VFIOMode, addressSpace: any AddressSpace,
-    id: IOMMUFDObjectID?
+    id: IOMMUFDObjectID?, node: NUMANode?
   ) throws(KernelError) {
     let fd = handle.descriptor
     let subject = address.description
@@ -112,7 +115,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     self.configuration = VFIOConfigurationSpace(of: handle, region: configuration, subject: subject)
     resources = PCIFunctionResources(
       barByteCounts: PCIBAR.Index.allCases.map { Int(regions[$0.rawValue].byteCount) }, vectorCounts: counts,
-      isResettable: info.flags & ABI_VFIO_DEVICE_FLAGS_RESET != 0)
+      isResettable: info.flags & ABI_VFIO_DEVICE_FLAGS_RESET != 0, node: node)
     self.handle = handle
     interrupts = VFIOInterruptSource(of: handle, counts: counts, subject: subject)
   }
