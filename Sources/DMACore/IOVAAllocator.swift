@@ -94,7 +94,9 @@ public struct IOVAAllocator: ~Copyable, Sendable {
     try reserve(range)
   }
 
-  /// Forbids what `ranges` leave out. What is handed out stays so; a kernel that forbids it says so itself.
+  /// Forbids what `ranges` leave out.
+  ///
+  /// What is handed out stays so; a kernel that forbids it says so itself.
   /// - Parameter ranges: In any order. What is forbidden already stays so.
   public mutating func narrow(to ranges: [IOVARange]) {
     allowed = IOVARange.intersection(allowed, IOVARange.merged(ranges))

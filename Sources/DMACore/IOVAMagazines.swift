@@ -21,13 +21,17 @@ struct IOVAMagazines: ~Copyable, @unchecked Sendable {
   @inlinable static var largest: UInt64 { 512 }
   /// How many ranges one magazine holds.
   @inlinable static var depth: UInt32 { 128 }
-  /// Where the table begins behind the magazines, in bytes. A magazine is two words: the index of the range
+  /// Where the table begins behind the magazines, in bytes.
+  ///
+  /// A magazine is two words: the index of the range
   /// on top (0: none), and the room left. Length 0 has one, which stays empty.
   @inlinable static var tableOffset: Int { 513 * 8 + 56 }
   /// The greatest number of entries: 64 GiB of addresses, 64 MiB of table.
   static var greatestCapacity: UInt64 { 1 << 24 }
 
-  /// Magazines, then the table. Entries: 0 nothing is known; negative: the low word of `start - last` of a
+  /// Magazines, then the table.
+  ///
+  /// Entries: 0 nothing is known; negative: the low word of `start - last` of a
   /// range handed out; positive: the index of the next range of a magazine, or 0.
   @usableFromInline var storage: UnsafeMutableRawPointer
   /// The address of entry 0, which is never used; one granule below the lowest address.
@@ -115,7 +119,8 @@ extension IOVAMagazines {
     }
     set {
       precondition(index < capacity)
-      unsafe storage.storeBytes(of: newValue, toByteOffset: Self.tableOffset + Int(index) * 4, as: UInt32.self)
+      unsafe storage.storeBytes(
+        of: newValue, toByteOffset: Self.tableOffset + Int(index) * 4, as: UInt32.self)
     }
   }
 
@@ -161,7 +166,9 @@ extension IOVAMagazines {
     self[index] = 0
   }
 
-  /// Forgets the ranges handed out that `isKept` does not want, and says which these were. Magazines are empty.
+  /// Forgets the ranges handed out that `isKept` does not want, and says which these were.
+  ///
+  /// The magazines are empty.
   mutating func forget(unless isKept: (IOVARange) -> Bool) -> [IOVARange] {
     var forgotten: [IOVARange] = []
     for index in 0..<capacity where self[index] != 0 {

@@ -31,7 +31,8 @@ extension IOVAMap {
       guard let slot = self.slot(at: range.start), hasOnly(slot + 1, in: range) else { return nil }
       // The mapping's neighbours are not of it.
       let (below, above) = (range.start.rawValue &- 1, range.last.rawValue &+ 1)
-      guard below == .max || self.slot(at: IOVA(below)) != slot, above == 0 || self.slot(at: IOVA(above)) != slot
+      guard below == .max || self.slot(at: IOVA(below)) != slot,
+        above == 0 || self.slot(at: IOVA(above)) != slot
       else { return nil }
       set(range, to: 0, &tables)
       return slot

@@ -33,7 +33,9 @@ public struct IOVAMap: ~Copyable, @unchecked Sendable {
   /// The unit of the map, in bytes: the smallest page of any IOMMU.
   @inlinable public static var pageByteCount: UInt64 { 4096 }
 
-  /// The longest mapping, in bytes: 16 TiB. It bounds the time and the tables that one insertion takes.
+  /// The longest mapping, in bytes: 16 TiB.
+  ///
+  /// It bounds the time and the tables that one insertion takes.
   @inlinable public static var greatestByteCount: UInt64 { 1 << 44 }
 
   @inlinable static var pageShift: UInt64 { 12 }
@@ -42,10 +44,12 @@ public struct IOVAMap: ~Copyable, @unchecked Sendable {
   @inlinable static var leafCount: Int { 1 << 16 }
   @inlinable static var rootCount: Int { 1 << 20 }
 
-  /// For addresses below 2^48. A word is 0, the address of a leaf, or odd: then its upper half is what each
+  /// For addresses below 2^48.
+  ///
+  /// A word is 0, the address of a leaf, or odd: then its upper half is what each
   /// word of a leaf would be.
   @usableFromInline let root: UnsafeMutablePointer<Atomic<UInt64>>
-  /// For those above: the addresses of further roots, by the upper 16 bits. No root at 0.
+  /// For those above: the addresses of further roots, by the upper 16 bits; none at 0.
   @usableFromInline let upper: UnsafeMutablePointer<Atomic<UInt64>>
   let tables: Mutex<IOVAMapTables>
 
@@ -57,7 +61,9 @@ public struct IOVAMap: ~Copyable, @unchecked Sendable {
     self.tables = Mutex(tables)
   }
 
-  /// The slot of the mapping that an address belongs to; nil for none. Takes no lock.
+  /// The slot of the mapping that an address belongs to; nil for none.
+  ///
+  /// Takes no lock.
   @inlinable @inline(__always) @_noLocks
   public borrowing func slot(at iova: IOVA) -> UInt32? {
     let address = iova.rawValue

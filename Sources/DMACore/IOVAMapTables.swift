@@ -9,7 +9,9 @@ struct IOVAMapTables: ~Copyable, @unchecked Sendable {
 
   init() {}
 
-  /// Makes a table of atomic words, all 0. Its pages are the kernel's until they are written.
+  /// Makes a table of atomic words, all 0.
+  ///
+  /// Its pages are the kernel's until they are written.
   @unsafe
   mutating func make<Word: ~Copyable>(_ type: Word.Type, count: Int) -> UnsafeMutablePointer<Word> {
     guard let block = unsafe calloc(count, MemoryLayout<Word>.stride) else {
@@ -21,5 +23,5 @@ struct IOVAMapTables: ~Copyable, @unchecked Sendable {
   }
 
   @usableFromInline
-  deinit { for unsafe block in unsafe blocks { unsafe free(block) } }
+  deinit { for unsafeblock in unsafe blocks { unsafe free(block) } }
 }

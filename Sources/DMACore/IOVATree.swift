@@ -29,7 +29,8 @@ struct IOVATree: ~Copyable, @unchecked Sendable {
   @usableFromInline var randomState: UInt32 = 0x9e37_79b9
 
   init() {
-    unsafe nodes = .allocate(byteCount: 64 * MemoryLayout<Node>.stride, alignment: MemoryLayout<Node>.alignment)
+    unsafe nodes = .allocate(
+      byteCount: 64 * MemoryLayout<Node>.stride, alignment: MemoryLayout<Node>.alignment)
     unsafe nodes.bindMemory(to: Node.self, capacity: 64)
   }
 
@@ -38,7 +39,9 @@ struct IOVATree: ~Copyable, @unchecked Sendable {
 
   var isEmpty: Bool { root == 0 }
 
-  /// A place among the nodes. Always counted from the first: a constant negative index is miscompiled (6.3.1).
+  /// A place among the nodes.
+  ///
+  /// Always counted from the first: a constant negative index is miscompiled (6.3.1).
   subscript(index: UInt32) -> Node {
     unsafeAddress {
       // SAFETY: indices come from this tree alone; nodes are bound for its whole life.
@@ -118,7 +121,7 @@ extension IOVATree {
     return nil
   }
 
-  /// Calls `body` for each range in order. The ranges must not change meanwhile.
+  /// Calls `body` for each range in order; it changes none of them.
   func forEach(_ body: (IOVARange) -> Void) { visit(root, body) }
 
   private func visit(_ index: UInt32, _ body: (IOVARange) -> Void) {
@@ -147,7 +150,7 @@ extension IOVATree {
     return true
   }
 
-  /// Adds a range and joins it with the neighbours that it touches. It overlaps none of them.
+  /// Adds a range that overlaps none, and joins it with the neighbours that it touches.
   mutating func join(_ range: IOVARange) {
     let (start, last) = (range.start.rawValue, range.last.rawValue)
     let (below, above) = (index(atOrBelow: start), index(above: start))
@@ -168,7 +171,8 @@ extension IOVATree {
   /// Takes a range out of the one that holds all of it.
   mutating func carve(_ wanted: IOVARange) {
     let index = index(atOrBelow: wanted.start.rawValue)
-    precondition(index != 0 && self[index].last >= wanted.last.rawValue, "only what is in the set is carved out")
+    precondition(
+      index != 0 && self[index].last >= wanted.last.rawValue, "only what is in the set is carved out")
     let whole = range(of: index)
     switch (whole.start < wanted.start, wanted.last < whole.last) {
     case (false, false):

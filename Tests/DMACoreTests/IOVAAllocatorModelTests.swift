@@ -56,7 +56,7 @@ import Testing
   }
 
   #if DEBUG
-    private static let stepCount = 24_000
+    private static let stepCount = 8000
   #else
     private static let stepCount = 1_000_000
   #endif

@@ -44,7 +44,9 @@ import Testing
 
   @Test func nothingAllowedIsNothingFree() {
     var allocator = IOVAAllocator(allowed: [])
-    #expect(failure { () throws(Failure) in _ = try allocator.allocate(byteCount: 4096, alignment: 4096) } == .exhausted)
+    #expect(
+      failure { () throws(Failure) in _ = try allocator.allocate(byteCount: 4096, alignment: 4096) }
+        == .exhausted)
     #expect(failure { () throws(Failure) in try allocator.reserve(range(1, 1)) } == .notAllowed)
     #expect(failure { () throws(Failure) in try allocator.deallocate(range(1, 1)) } == .notAllocated)
   }
@@ -52,7 +54,7 @@ import Testing
   @Test(arguments: [1, 13, 28, 32, 39, 48, 57, 64])
   func widthsAreKept(bits: Int) throws {
     let highest = IOVA.highest(addressBits: bits)
-    #expect(highest.rawValue == (bits == 64 ? .max : 1 << UInt64(bits) - 1))
+    #expect(highest.rawValue == (bits == 64 ? .max : (1 << UInt64(bits)) - 1))
     // Of the whole space: by the limit of one request, and by that of all.
     var limited = IOVAAllocator(allowed: [IOVARange(start: IOVA(0), last: IOVA(.max))])
     var narrow = IOVAAllocator(allowed: [IOVARange(start: IOVA(0), last: IOVA(.max))], addressBits: bits)
@@ -64,26 +66,30 @@ import Testing
     // Address 0 is free but not given.
     for _ in 0..<2 {
       #expect(
-        failure { () throws(Failure) in _ = try narrow.allocate(byteCount: half, alignment: half) } == .exhausted)
+        failure { () throws(Failure) in _ = try narrow.allocate(byteCount: half, alignment: half) }
+          == .exhausted)
       #expect(
         failure { () throws(Failure) in
           _ = try limited.allocate(byteCount: half, alignment: half, upTo: highest)
         } == .exhausted)
     }
     try narrow.deallocate(upper)
+    narrow.collect()
     #expect(narrow.freeRanges == narrow.allowed)
   }
 
   /// What lies on top of a magazine is not given to a device that does not reach it, or to whom it is crooked.
   @Test func magazinesKeepLimitAndAlignment() throws {
     var allocator = IOVAAllocator(allowed: [range(0, 64)])
+    try allocator.deallocate(try allocator.allocate(byteCount: 4096, alignment: 4096))
     try allocator.reserve(range(33, 2))
     try allocator.deallocate(range(33, 2))
     let low = try allocator.allocate(byteCount: 8192, alignment: 4096, upTo: range(0, 16).last)
-    #expect(low == range(1, 2))
+    #expect(low == range(2, 2))
     let even = try allocator.allocate(byteCount: 8192, alignment: 8192)
     #expect(even == range(4, 2))
-    #expect(try allocator.allocate(byteCount: 8192, alignment: 4096) == range(33, 2) || true)
+    // It was still there.
+    #expect(try allocator.allocate(byteCount: 8192, alignment: 4096) == range(33, 2))
   }
 
   @Test func whatWasGivenBackIsHandedOutAgain() throws {
@@ -103,7 +109,10 @@ import Testing
     let range = try allocator.allocate(byteCount: length * 4096, alignment: 4096)
     let longer = IOVARange(start: range.start, last: IOVA(range.last.rawValue + 4096))
     let odd = IOVARange(start: IOVA(range.start.rawValue + 1), last: range.last)
-    for wrong in [longer, odd, IOVARange(start: IOVA(range.start.rawValue + 2048), last: IOVA(range.last.rawValue + 2048))] {
+    for wrong in [
+      longer, odd,
+      IOVARange(start: IOVA(range.start.rawValue + 2048), last: IOVA(range.last.rawValue + 2048)),
+    ] {
       #expect(failure { () throws(Failure) in try allocator.deallocate(wrong) } == .notAllocated)
     }
     try allocator.deallocate(range)
@@ -134,7 +143,8 @@ import Testing
     var ranges: [IOVARange] = []
     for _ in 0..<256 { ranges.append(try allocator.allocate(byteCount: 4096, alignment: 4096)) }
     #expect(
-      failure { () throws(Failure) in _ = try allocator.allocate(byteCount: 4096, alignment: 4096) } == .exhausted)
+      failure { () throws(Failure) in _ = try allocator.allocate(byteCount: 4096, alignment: 4096) }
+        == .exhausted)
     for range in ranges.prefix(100) { try allocator.deallocate(range) }
     // All of it lies in a magazine: both ways to need it.
     #expect(allocator.freeRanges.isEmpty)
@@ -155,12 +165,16 @@ import Testing
     #expect(failure { () throws(Failure) in try allocator.reserve(range(0, 3)) } == .taken)
     #expect(failure { () throws(Failure) in try allocator.reserve(range(3, 2)) } == .notAllowed)
     #expect(failure { () throws(Failure) in try allocator.reserve(range(15, 18)) } == .notAllowed)
-    #expect(failure { () throws(Failure) in try allocator.reserve(at: IOVA(.max - 4095), byteCount: 8192) } == .notAllowed)
+    #expect(
+      failure { () throws(Failure) in try allocator.reserve(at: IOVA(.max - 4095), byteCount: 8192) }
+        == .notAllowed)
     #expect(failure { () throws(Failure) in try allocator.reserve(at: IOVA(0), byteCount: 0) } == .notAllowed)
     #expect(
-      failure { () throws(Failure) in _ = try allocator.allocate(byteCount: .max, alignment: 1) } == .exhausted)
+      failure { () throws(Failure) in _ = try allocator.allocate(byteCount: .max, alignment: 1) }
+        == .exhausted)
     #expect(
-      failure { () throws(Failure) in _ = try allocator.allocate(byteCount: 1, alignment: 1 << 63) } == .exhausted)
+      failure { () throws(Failure) in _ = try allocator.allocate(byteCount: 1, alignment: 1 << 63) }
+        == .exhausted)
   }
 
   @Test func narrowingLetsHoldersFinish() throws {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 
-/// Where random tests begin. `IOVA_SEED=7 swift test …` repeats a run whose seed was printed.
+/// Where random tests begin.
+///
+/// `IOVA_SEED=7 swift test …` repeats a run whose seed was printed.
 struct IOVASeed: RandomNumberGenerator {
   private var state: UInt64
 
