@@ -23,5 +23,5 @@ struct IOVAMapTables: ~Copyable, @unchecked Sendable {
   }
 
   @usableFromInline
-  deinit { for unsafeblock in unsafe blocks { unsafe free(block) } }
+  deinit { unsafe blocks.forEach { unsafe free($0) } }
 }

@@ -54,7 +54,7 @@ import Testing
   @Test(arguments: [1, 13, 28, 32, 39, 48, 57, 64])
   func widthsAreKept(bits: Int) throws {
     let highest = IOVA.highest(addressBits: bits)
-    #expect(highest.rawValue == (bits == 64 ? .max : (1 << UInt64(bits)) - 1))
+    #expect(highest.rawValue == (bits == 64 ? UInt64.max : (1 << UInt64(bits)) - 1))
     // Of the whole space: by the limit of one request, and by that of all.
     var limited = IOVAAllocator(allowed: [IOVARange(start: IOVA(0), last: IOVA(.max))])
     var narrow = IOVAAllocator(allowed: [IOVARange(start: IOVA(0), last: IOVA(.max))], addressBits: bits)

@@ -37,7 +37,7 @@ import Testing
     if range.last.rawValue < .max { try map.insert(self.range(start + 8192, 1), slot: .max - 1) }
     #expect(map.slot(at: IOVA(start)) == 7 && map.slot(at: IOVA(start + 8191)) == 7)
     #expect(map.slot(at: IOVA(start &- 1)) == (start == 0 ? nil : 0))
-    #expect(map.slot(at: IOVA(start &+ 8192)) == (range.last.rawValue == .max ? nil : .max - 1))
+    #expect(map.slot(at: IOVA(start &+ 8192)) == (range.last.rawValue == .max ? nil : UInt32.max - 1))
     #expect(try map.remove(range) == 7)
     #expect(map.slot(at: IOVA(start)) == nil && map.slot(at: IOVA(start + 8191)) == nil)
     #expect(map.slot(at: IOVA(start &- 1)) == (start == 0 ? nil : 0))
