@@ -76,6 +76,17 @@ void twin_rcaches_put(struct twin_rcaches *caches, uint64_t start, uint64_t byte
   if (!put(caches, start, byte_count)) abort();
 }
 
+uint64_t twin_rcache_same(struct twin_rcaches *caches, uint64_t byte_count, uint64_t limit, uint32_t count) {
+  uint64_t sum = 0;
+  for (uint32_t index = 0; index != count; index++) {
+    uint64_t start;
+    if (!get(caches, byte_count, limit, &start)) abort();
+    sum += start;
+    if (!put(caches, start, byte_count)) abort();
+  }
+  return sum;
+}
+
 uint64_t twin_rcache_pair(struct twin_rcaches *caches, uint64_t limit, uint32_t count) {
   uint64_t sum = 0;
   for (uint32_t index = 0; index != count; index++) {
@@ -87,13 +98,15 @@ uint64_t twin_rcache_pair(struct twin_rcaches *caches, uint64_t limit, uint32_t 
   return sum;
 }
 
-uint64_t twin_rcache_ring(struct twin_rcaches *caches, uint64_t *live, uint64_t limit, uint32_t count) {
+uint64_t twin_rcache_ring(struct twin_rcaches *caches, struct twin_range *live, uint64_t limit, uint32_t count) {
   uint64_t sum = 0;
   for (uint32_t index = 0; index != count; index++) {
-    uint64_t byte_count = UINT64_C(4096) << (index & 3), *place = &live[index & 63], start;
-    if (!put(caches, *place, byte_count)) abort();
+    uint64_t byte_count = UINT64_C(4096) << (index & 3), start;
+    struct twin_range *place = &live[index & 63];
+    if (!put(caches, place->start, place->last - place->start + 1)) abort();
     if (!get(caches, byte_count, limit, &start)) abort();
-    *place = start;
+    place->start = start;
+    place->last = start + byte_count - 1;
     sum += start;
   }
   return sum;

@@ -5,6 +5,26 @@ internal import Synchronization
 // Each loop is its own function of the binary: the profiler and hotcheck find it by its name. Lengths and
 // limits are known at run time only, so that nothing is decided by the compiler.
 
+/// Allocates and frees one length.
+@inline(never)
+func iovaSame(
+  _ allocator: inout IOVAAllocator, _ byteCount: UInt64, _ alignment: UInt64, _ limit: IOVA, _ count: UInt32
+) -> UInt64 {
+  var sum: UInt64 = 0
+  var index: UInt32 = 0
+  do throws(IOVAAllocator.Failure) {
+    while index != count {
+      let range = try allocator.allocate(byteCount: byteCount, alignment: alignment, upTo: limit)
+      sum &+= range.start.rawValue
+      try allocator.deallocate(range)
+      index &+= 1
+    }
+  } catch {
+    return 0
+  }
+  return sum
+}
+
 /// Allocates and frees: lengths of 1, 2, 4 and 8 pages in turn.
 @inline(never)
 func iovaPair(_ allocator: inout IOVAAllocator, _ alignment: UInt64, _ limit: IOVA, _ count: UInt32) -> UInt64

@@ -55,14 +55,14 @@ enum Main {
       unsafe twin_iovas_delete(twin)
       unsafe twin_rcaches_delete(caches)
     }
-    var (twinLive, cachesLive) = ([UInt64](), [UInt64]())
+    var (twinLive, cachesLive) = ([twin_range](), [twin_range]())
     for index in 0..<64 as Range<UInt64> {
       let byteCount: UInt64 = 4096 << (index & 3)
       let range = try allocator.allocate(byteCount: byteCount, alignment: 4096, upTo: limit)
       unsafe (live + Int(index)).initialize(to: range)
       unsafe twin_iovas_note(twin, range.start.rawValue, byteCount)
-      twinLive.append(range.start.rawValue)
-      cachesLive.append(range.start.rawValue)
+      twinLive.append(twin_range(start: range.start.rawValue, last: range.last.rawValue))
+      cachesLive.append(twin_range(start: range.start.rawValue, last: range.last.rawValue))
     }
     let (alignment, reach) = (UInt64(4096), limit.rawValue)
     compare("IOVAAllocator, free and allocate, 64 in flight", (1.0, nil, nil)) {
@@ -78,7 +78,15 @@ enum Main {
       unsafe twin_iovas_return(twin, range.start.rawValue, range.last.rawValue)
       unsafe twin_rcaches_put(caches, range.start.rawValue, range.byteCountMinusOne + 1)
     }
+    let length = UInt64(operations) / 100_000 * 8192  // known at run time only
     compare("IOVAAllocator, allocate and free", (1.0, nil, 40)) {
+      iovaSame(&allocator, length, alignment, limit, $0)
+    } twin: {
+      unsafe twin_iova_same(twin, length, alignment, reach, $0)
+    } unchecked: {
+      unsafe twin_rcache_same(caches, length, reach, $0)
+    }
+    compare("IOVAAllocator, allocate and free, 4 lengths in turn", (1.0, nil, nil)) {
       iovaPair(&allocator, alignment, limit, $0)
     } twin: {
       unsafe twin_iova_pair(twin, alignment, reach, $0)

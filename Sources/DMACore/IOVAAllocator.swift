@@ -8,7 +8,7 @@
 /// magazines are emptied into the tree before any request is refused, so free space is never out of reach.
 ///
 /// It has one owner and no lock; ``IOVAReservations`` shares one between threads. Apart from the tree's 40
-/// bytes per free range it needs 4 bytes per 4 KiB of the addresses handed out by choice, at most 64 MiB
+/// bytes per free range it needs 8 bytes per 4 KiB of the addresses handed out by choice, at most 128 MiB
 /// (64 GiB of addresses); beyond that, and for ranges that are not of whole 4 KiB or longer than 2 MiB, the
 /// trees do all the work.
 @frozen
@@ -61,8 +61,18 @@ public struct IOVAAllocator: ~Copyable, Sendable {
   public mutating func allocate(
     byteCount: UInt64, alignment: UInt64, upTo limit: IOVA = IOVA(.max)
   ) throws(Failure) -> IOVARange {
-    let start = magazines.take(byteCount: byteCount, alignment: alignment, upTo: limit.rawValue)
-    if _fastPath(start != 0) { return IOVARange(uncheckedStart: start, last: start &+ (byteCount &- 1)) }
+    let granules = IOVAMagazines.granules(byteCount)
+    if _fastPath(granules <= IOVAMagazines.largest) {
+      let link = magazines.top(granules)
+      let start = magazines.start(link)
+      let last = start &+ (byteCount &- 1)
+      if _fastPath(link != 0), _fastPath(last <= limit.rawValue),
+        _fastPath(alignment <= IOVAMagazines.granuleByteCount || start & (alignment &- 1) == 0)
+      {
+        magazines.pop(link, granules, byteCountMinusOne: byteCount &- 1)
+        return IOVARange(uncheckedStart: start, last: last)
+      }
+    }
     return try allocateFromTree(byteCount, alignment, limit.rawValue)
   }
 
@@ -72,7 +82,7 @@ public struct IOVAAllocator: ~Copyable, Sendable {
   /// - Throws: `notAllocated`, when the range is not one that is handed out, both ends alike.
   @inlinable @inline(__always)
   public mutating func deallocate(_ range: IOVARange) throws(Failure) {
-    if _fastPath(magazines.give(start: range.start.rawValue, last: range.last.rawValue)) { return }
+    if _fastPath(magazines.push(start: range.start.rawValue, last: range.last.rawValue)) { return }
     try deallocateToTree(range)
   }
 
@@ -146,13 +156,11 @@ extension IOVAAllocator {
   mutating func deallocateToTree(_ range: IOVARange) throws(Failure) {
     if magazines.isNoted(range) {
       magazines.trim(like: range, into: &free)
-      if magazines.give(start: range.start.rawValue, last: range.last.rawValue) { return }
-      magazines.forget(range)
-      free.join(range)
-    } else {
-      guard unlisted.remove(range) else { throw .notAllocated }
-      for part in IOVARange.intersection([range], allowed) { free.join(part) }
+      _ = magazines.push(start: range.start.rawValue, last: range.last.rawValue)
+      return
     }
+    guard unlisted.remove(range) else { throw .notAllocated }
+    for part in IOVARange.intersection([range], allowed) { free.join(part) }
   }
 
   private mutating func handOut(_ range: IOVARange, byChoice: Bool) {
