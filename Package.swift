@@ -112,6 +112,11 @@ let package = Package(
         "VFIO", "IOMMUFD", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
         "LinuxHandles", system,
       ]),
+    // Benchmark of the IOVA allocator and map, with C twins.
+    .target(name: "CTwinsIOVA", path: "Benchmarks/CTwins-IOVA"),
+    .executableTarget(
+      name: "IOVALoops", dependencies: ["CTwinsIOVA", "DMACore"], path: "Benchmarks/IOVA",
+      swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17
 )
