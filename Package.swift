@@ -104,6 +104,7 @@ let package = Package(
         "DeviceSimulation", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
         "LinuxHandles", system,
       ]),
+    tests("VFIOTests", needs: ["VFIO", "DMACore"]),
     tests("VFIOCTLTests", needs: ["vfioctl"]),
     tests("KernelTests", needs: ["IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
     tests(
