@@ -41,6 +41,7 @@ release-tests: setup ## T0 and T1 once more, optimised.
 	@CONFIGURATION=release Tests/tier T0
 	@CONFIGURATION=release Tests/tier T1
 
+test: export FETCH_KERNEL_HEADERS = yes
 test: check kernel-tests device-tests release-tests hotpath ## All tiers, on the kernel that the lab builds.
 
 lint: setup ## Style, as CI checks it.

@@ -97,6 +97,7 @@ let package = Package(
         "DeviceSimulation", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
         "LinuxHandles", system,
       ]),
+    tests("ABITests", needs: []),
     tests("KernelTests", needs: ["IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
     tests(
       "DeviceTests",
