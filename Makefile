@@ -7,7 +7,7 @@ VFIOCTL := .build/release/vfioctl
 BUNDLE := .build/debug/swift-vfioPackageTests.xctest
 LAB := Tests/Lab/lab
 
-.PHONY: help smoke test check setup release tests lint imports kernel-tests device-tests release-tests bench clean
+.PHONY: help smoke test check setup release tests lint imports kernel-tests device-tests release-tests bench hotpath clean
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16

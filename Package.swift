@@ -14,7 +14,9 @@ let strict: [SwiftSetting] = [
 
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 
-/// A library module of this package. `needs` are the only modules that it may import.
+/// A library module of this package.
+///
+/// `needs` are the only modules that it may import.
 func module(_ name: String, path: String? = nil, needs: [Target.Dependency]) -> Target {
   .target(name: name, dependencies: needs, path: path ?? "Sources/\(name)", swiftSettings: strict)
 }
@@ -66,6 +68,8 @@ let package = Package(
     module(
       "EduDriver", path: "Examples/EduDriver",
       needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
+    .executableTarget(
+      name: "ReadBAR", dependencies: ["SwiftVFIO"], path: "Examples/ReadBAR", swiftSettings: strict),
     // L7: join a driver and a backend
     module(
       "SwiftVFIO",
@@ -82,7 +86,8 @@ let package = Package(
     // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.
     .target(name: "CTestSupport", path: "Tests/CTestSupport"),
     .target(
-      name: "TestSupport", dependencies: ["CTestSupport", "PCIBus", "LinuxHandles", system], path: "Tests/TestSupport",
+      name: "TestSupport", dependencies: ["CTestSupport", "PCIBus", "LinuxHandles", system],
+      path: "Tests/TestSupport",
       swiftSettings: strict),
     tests("LinuxHandlesTests", needs: ["LinuxHandles", system]),
     tests("DeviceRegistersTests", needs: ["DeviceRegisters", "LinuxHandles", system]),
@@ -90,7 +95,9 @@ let package = Package(
     tests("PCIBusTests", needs: ["PCIBus", "LinuxHandles", "CLinuxABI", system]),
     tests(
       "DeviceSimulationTests",
-      needs: ["DeviceSimulation", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+      needs: [
+        "DeviceSimulation", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system,
+      ]),
     tests(
       "DriverTests",
       needs: [
@@ -98,6 +105,7 @@ let package = Package(
         "LinuxHandles", system,
       ]),
     tests("ABITests", needs: []),
+    tests("VFIOCTLTests", needs: ["vfioctl"]),
     tests("KernelTests", needs: ["IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
     tests(
       "DeviceTests",

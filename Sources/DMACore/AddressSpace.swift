@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 public import LinuxHandles
 
-/// An I/O address space: what a device's addresses mean. An IOAS, a VFIO container, a simulation.
+/// An I/O address space: what a device's addresses mean.
+///
+/// An IOAS, a VFIO container, a simulation.
 ///
 /// All members may be called from any thread.
 public protocol AddressSpace: AnyObject, Sendable {
@@ -43,7 +45,8 @@ extension AddressSpace {
   ///   - addressBits: How many address bits the device drives (edu: 28; many: 32, 48, 64).
   /// - Returns: Memory whose `iova` is valid until it is reclaimed or dropped.
   /// - Throws: `KernelError`: `ENOSPC` no free IOVA, `EEXIST` fixed range taken, `EINVAL` outside the allowed
-  ///   ranges, `ENOMEM` over the limit of locked memory (the remedy has the numbers). The memory is freed.
+  ///   ranges, beyond the device's address bits, or not a multiple of the granule, `ENOMEM` over the limit
+  ///   of locked memory (the remedy has the numbers). The memory is freed.
   public func expose(
     _ memory: consuming UnsharedMemory, access: DMAAccess, sharing: DMASharing = .streaming,
     at iova: IOVA? = nil, addressBits: Int = 64
@@ -54,7 +57,7 @@ extension AddressSpace {
     // A whole huge page can only be one entry of the IOMMU's page table where the IOVA is aligned to it too.
     let alignment = max(granuleByteCount, byteCount >= 1 << 21 ? 1 << 21 : granuleByteCount)
     let range = try reservations.take(
-      at: iova, byteCount: byteCount, alignment: alignment, upTo: limit, in: label)
+      at: iova, byteCount: byteCount, alignment: alignment, granule: granuleByteCount, upTo: limit, in: label)
     do throws(KernelError) {
       try unsafe mapPages(memory.pages.baseAddress, to: range, access: access, sharing: sharing)
     } catch {

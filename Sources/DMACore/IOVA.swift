@@ -26,8 +26,9 @@ extension IOVA: CustomStringConvertible {
   public var description: String { "0x" + String(rawValue, radix: 16) }
 }
 
-/// A range of I/O virtual addresses. `last` is inclusive, as in the kernel, so that a range may reach the end
-/// of the 64-bit space.
+/// A range of I/O virtual addresses.
+///
+/// `last` is inclusive, as in the kernel, so that a range may reach the end of the 64-bit space.
 /// - Source: `struct iommu_iova_range`, include/uapi/linux/iommufd.h, Linux 6.2.
 @frozen
 public struct IOVARange: Hashable, Sendable {

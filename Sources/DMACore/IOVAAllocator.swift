@@ -42,7 +42,9 @@ public struct IOVAAllocator: Sendable {
     return merged
   }
 
-  /// Forbids what `ranges` leave out. What is handed out stays so; a kernel that forbids it says so itself.
+  /// Forbids what `ranges` leave out.
+  ///
+  /// What is handed out stays so; a kernel that forbids it says so itself.
   public mutating func narrow(to ranges: [IOVARange]) {
     allowed = Self.merge(ranges)
     free = free.flatMap { range in

@@ -104,6 +104,7 @@ public struct UnsharedMemory: ~Copyable, Sendable {
     precondition(byteOffset >= 0 && byteOffset < byteCount, "a place inside the memory")
     let address = unsafe pages.baseAddress + byteOffset
     return NUMANode(
-      number: Int(try kernelCall("move_pages", on: "page at \(byteOffset)") { unsafe clibnuma_node_of_page(address) }))
+      number: Int(
+        try kernelCall("move_pages", on: "page at \(byteOffset)") { unsafe clibnuma_node_of_page(address) }))
   }
 }

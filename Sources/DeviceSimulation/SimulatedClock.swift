@@ -36,10 +36,10 @@ public final class SimulatedClock: Sendable {
   }
   /// What the thread needs, apart from the clock: the thread must not keep its owner alive.
   private final class State: Sendable {
-    let wake: EventFD
+    let news: EventFD
     let start = ContinuousClock.now
     let queue = Mutex(Queue())
-    init() throws(KernelError) { wake = try EventFD() }
+    init() throws(KernelError) { news = try EventFD() }
     var elapsed: Duration { start.duration(to: .now) }
   }
 
@@ -111,7 +111,7 @@ public final class SimulatedClock: Sendable {
       let place = queue.works.firstIndex { $0.due > due } ?? queue.works.endIndex
       queue.works.insert(work, at: place)
     }
-    wakeUp()
+    state.news.wake()
   }
 
   /// Drops all work that has not begun.
@@ -133,17 +133,12 @@ public final class SimulatedClock: Sendable {
       return thread
     }
     guard let thread else { return }
-    wakeUp()
+    state.news.wake()
     if pthread_equal(thread, pthread_self()) != 0 {
       pthread_detach(thread)
     } else {
       pthread_join(thread, nil)
     }
-  }
-
-  private func wakeUp() {
-    // It adds to a counter, which can only fail when the counter is at its end: then the thread wakes anyway.
-    _ = try? state.wake.signal()
   }
 
   private static func run(_ state: State) {
@@ -158,8 +153,8 @@ public final class SimulatedClock: Sendable {
         return
       } else {
         // A failure of either call only makes the loop look again.
-        _ = try? state.wake.wait(for: next.map { $0 - now } ?? .seconds(3600))
-        _ = try? state.wake.take()
+        _ = try? state.news.wait(for: next.map { $0 - now } ?? .seconds(3600))
+        _ = try? state.news.take()
       }
     }
   }

@@ -56,8 +56,7 @@ public final class EventReactor: Sendable {
   }
 
   deinit {
-    // Only memory can be short here, and then the write still succeeds: it adds to a counter.
-    _ = try? state.stop.signal()
+    state.stop.wake()
     if pthread_equal(thread, pthread_self()) != 0 {
       pthread_detach(thread)
     } else {
@@ -78,7 +77,9 @@ public final class EventReactor: Sendable {
     let epoll = state.epoll.rawValue
     state.subscriptions.withLock { $0[token] = Subscription(descriptor: fd, continuation: continuation) }
     do throws(KernelError) {
-      try kernelCall("epoll_ctl", on: "descriptor \(fd)") { abi_epoll_add(epoll, fd, EPOLLIN.rawValue, token) }
+      try kernelCall("epoll_ctl", on: "descriptor \(fd)") {
+        abi_epoll_add(epoll, fd, EPOLLIN.rawValue, token)
+      }
     } catch {
       _ = state.subscriptions.withLock { $0.removeValue(forKey: token) }
       throw error

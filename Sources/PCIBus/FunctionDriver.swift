@@ -96,9 +96,18 @@ struct FunctionDriver {
       operation: "drivers_probe",
       errno: now == nil ? .operationNotSupportedByDevice /* ENODEV */ : .resourceBusy,
       subject: address.description,
-      remedy: now.map { "The driver \($0) took it, not \(driver)." }
-        ?? "The driver \(driver) did not take it; the end of `dmesg` says why, and `modprobe \(driver)` loads it."
-    )
+      remedy: now.map { "The driver \($0) took it, not \(driver)." } ?? refusalRemedy(of: driver))
+  }
+
+  private func refusalRemedy(of driver: String) -> String {
+    let facts = try? PCIBus(root: root).function(at: address)
+    if IOMMUGroup.isVFIODriver(driver), facts?.iommuGroup == nil {
+      return
+        "\(driver) takes no function without an IOMMU group: there is no IOMMU, or it is off. Switch VT-d or "
+        + "AMD-Vi on in the firmware, and boot Linux with intel_iommu=on."
+    }
+    return
+      "The driver \(driver) did not take it; the end of `dmesg` says why, and `modprobe \(driver)` loads it."
   }
 
   /// Waits until the driver is as wanted, or the time is over; the driver that is there then.

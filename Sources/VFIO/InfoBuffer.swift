@@ -40,7 +40,9 @@ struct InfoBuffer {
   /// A plain C structure at a place, or nil where the answer is too short for it.
   func load<Value: BitwiseCopyable>(_ type: Value.Type, at byteOffset: Int) -> Value? {
     guard byteOffset >= 0, byteOffset <= bytes.count - MemoryLayout<Value>.size else { return nil }
-    return unsafe bytes.withUnsafeBytes { unsafe $0.loadUnaligned(fromByteOffset: byteOffset, as: Value.self) }
+    return unsafe bytes.withUnsafeBytes {
+      unsafe $0.loadUnaligned(fromByteOffset: byteOffset, as: Value.self)
+    }
   }
 
   /// The chain's links in order.

@@ -67,7 +67,9 @@ public struct VFIORegionInfo: Hashable, Sendable {
     _ answer: InfoBuffer, at byteOffset: Int, within byteCount: UInt64
   ) -> [Range<UInt64>]? {
     let headSize = MemoryLayout<abi_vfio_region_info_cap_sparse_mmap>.size
-    guard let head = answer.load(abi_vfio_region_info_cap_sparse_mmap.self, at: byteOffset) else { return nil }
+    guard let head = answer.load(abi_vfio_region_info_cap_sparse_mmap.self, at: byteOffset) else {
+      return nil
+    }
     var areas: [Range<UInt64>] = []
     for index in 0..<Int(head.nr_areas) {
       let place = byteOffset + headSize + index * MemoryLayout<abi_vfio_region_sparse_mmap_area>.size

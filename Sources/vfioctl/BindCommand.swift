@@ -2,7 +2,7 @@
 internal import ArgumentParser
 internal import PCIBus
 
-/// `vfioctl bind BDF…`
+/// The command `vfioctl bind BDF…`.
 struct BindCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bind", abstract: "Lend functions to userspace: bind them to vfio-pci.",
@@ -31,7 +31,7 @@ struct BindCommand: ParsableCommand {
   }
 }
 
-/// `vfioctl unbind BDF…`
+/// The command `vfioctl unbind BDF…`.
 struct UnbindCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "unbind", abstract: "Take functions from their drivers and leave them with none.",
@@ -51,7 +51,7 @@ struct UnbindCommand: ParsableCommand {
   }
 }
 
-/// `vfioctl restore [BDF…]`
+/// The command `vfioctl restore [BDF…]`.
 struct RestoreCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "restore", abstract: "Bring functions back to the drivers they had before bind or unbind.",

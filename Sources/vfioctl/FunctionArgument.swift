@@ -6,7 +6,8 @@ internal import PCIBus
 func parseAddress(_ text: String) throws -> PCIAddress {
   guard let address = PCIAddress(text) else {
     throw ValidationError(
-      "'\(text)' is not a PCI address; write DOMAIN:BUS:DEVICE.FUNCTION in hexadecimal, as 0000:00:02.0 or 00:02.0")
+      "'\(text)' is not a PCI address; write DOMAIN:BUS:DEVICE.FUNCTION in hexadecimal, as 0000:00:02.0 or 00:02.0"
+    )
   }
   return address
 }

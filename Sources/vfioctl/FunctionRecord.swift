@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import PCIBus
 
-/// A function as `--json` prints it. Its keys are an interface: they are added to, never renamed.
+/// A function as `--json` prints it.
+///
+/// Its keys are an interface: they are added to, never renamed.
 struct FunctionRecord: Encodable {
   struct BAR: Encodable {
     let index: Int
@@ -49,7 +51,8 @@ struct FunctionRecord: Encodable {
     vfioDevice = function.vfioDeviceName
     bars = function.bars.map {
       BAR(
-        index: $0.index.rawValue, kind: "\($0.kind)", byteCount: $0.byteCount, prefetchable: $0.isPrefetchable)
+        index: $0.index.rawValue, kind: "\($0.kind)", byteCount: $0.byteCount, prefetchable: $0.isPrefetchable
+      )
     }
     sriovTotal = function.virtualFunctionCounts?.total
     sriovEnabled = function.virtualFunctionCounts?.enabled

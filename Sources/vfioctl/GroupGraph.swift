@@ -18,7 +18,8 @@ struct GroupGraph {
         let label = [member.name, device, member.driver ?? "no driver"].filter { !$0.isEmpty }
           .map { escaped($0) }.joined(separator: "\\n")
         let isBlocker = group.blockers.contains(member)
-        lines.append("    \"\(member.name)\" [label=\"\(label)\"\(isBlocker ? ", fillcolor=mistyrose" : "")];")
+        lines.append(
+          "    \"\(member.name)\" [label=\"\(label)\"\(isBlocker ? ", fillcolor=mistyrose" : "")];")
       }
       lines.append("  }")
     }

@@ -2,7 +2,7 @@
 internal import ArgumentParser
 internal import PCIBus
 
-/// `vfioctl groups`
+/// The command `vfioctl groups`.
 struct GroupsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "groups", abstract: "List the IOMMU groups, and what keeps one from being used.",

@@ -2,7 +2,7 @@
 internal import ArgumentParser
 internal import PCIBus
 
-/// `vfioctl list`
+/// The command `vfioctl list`.
 struct ListCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "list", abstract: "List the PCI functions, their drivers and IOMMU groups.")

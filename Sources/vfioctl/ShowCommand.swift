@@ -3,7 +3,7 @@ internal import ArgumentParser
 internal import LinuxHandles
 internal import PCIBus
 
-/// `vfioctl show BDF`
+/// The command `vfioctl show BDF`.
 struct ShowCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "show", abstract: "Show all that is known of one function.")
@@ -56,10 +56,14 @@ struct ShowCommand: ParsableCommand {
     row("Override", facts.driverOverride)
     row("VFIO node", facts.vfioDevice.map { "/dev/vfio/devices/\($0)" })
     row("NUMA node", facts.numaNode.map(String.init))
-    row("IOMMU group", facts.iommuGroup.map { "\($0): \(record.groupMembers.joined(separator: ", "))" } ?? "none")
+    row(
+      "IOMMU group",
+      facts.iommuGroup.map { "\($0): \(record.groupMembers.joined(separator: ", "))" } ?? "none")
     row("Blocked by", record.groupBlockers.joined(separator: ", "))
     for bar in function.bars {
-      row("\(bar.index)", "\(bar.kind), \(ByteCount(bar.byteCount))\(bar.isPrefetchable ? ", prefetchable" : "")")
+      row(
+        "\(bar.index)",
+        "\(bar.kind), \(ByteCount(bar.byteCount))\(bar.isPrefetchable ? ", prefetchable" : "")")
     }
     if let counts = function.virtualFunctionCounts {
       row("SR-IOV", "\(counts.enabled) of \(counts.total) virtual functions")

@@ -6,7 +6,7 @@ internal import PCIBus
 internal import SmokeChecks
 internal import VFIO
 
-/// `vfioctl smoke [BDF…|--simulated]`
+/// The command `vfioctl smoke [BDF…|--simulated]`.
 struct SmokeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "smoke", abstract: "Check that functions work from userspace, one row for each check.",
@@ -20,7 +20,8 @@ struct SmokeCommand: ParsableCommand {
       """)
 
   @Argument(
-    help: "The functions' addresses; without any, all that are bound to VFIO drivers.", transform: parseAddress)
+    help: "The functions' addresses; without any, all that are bound to VFIO drivers.",
+    transform: parseAddress)
   var addresses: [PCIAddress] = []
   @Flag(help: "Check the simulated edu device of this program: needs no hardware and no rights.")
   var simulated = false
@@ -38,8 +39,12 @@ struct SmokeCommand: ParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
-    if simulated && !addresses.isEmpty { throw ValidationError("--simulated checks no function of this machine") }
-    if !simulated && misbehaviour != .none { throw ValidationError("only the simulated device can be broken") }
+    if simulated && !addresses.isEmpty {
+      throw ValidationError("--simulated checks no function of this machine")
+    }
+    if !simulated && misbehaviour != .none {
+      throw ValidationError("only the simulated device can be broken")
+    }
   }
 
   func run() throws {
@@ -48,7 +53,8 @@ struct SmokeCommand: ParsableCommand {
       if simulated {
         let model = EduModel(misbehaviour)
         let function = try SimulatedFunction(model)
-        run.add(SmokeReport(checking: function, expecting: model.facts.identity.expected), "simulated edu", nil)
+        run.add(
+          SmokeReport(checking: function, expecting: model.facts.identity.expected), "simulated edu", nil)
       } else {
         for address in try functionsToCheck() { check(address, in: &run) }
       }

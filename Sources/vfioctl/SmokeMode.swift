@@ -34,7 +34,9 @@ enum SmokeMode {
     }
   }
 
-  /// Why `--mode all` leaves a mode out, or nil. A mode that was asked for by name is tried in any case.
+  /// Why `--mode all` leaves a mode out, or nil.
+  ///
+  /// A mode that was asked for by name is tried in any case.
   func reasonToSkip(_ mode: VFIOMode) -> String? {
     guard case .all = self else { return nil }
     let path = mode.nodePath

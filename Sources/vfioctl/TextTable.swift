@@ -12,7 +12,9 @@ struct TextTable {
     rows.append(row)
   }
 
-  /// All lines. `style` decorates a cell after it was padded, so that colours do not disturb the columns.
+  /// All lines.
+  ///
+  /// `style` decorates a cell after it was padded, so that colours do not disturb the columns.
   func lines(style: (_ row: Int, _ column: Int, _ cell: String) -> String = { $2 }) -> [String] {
     let widths = header.indices.map { column in
       ([header] + rows).map { $0[column].count }.max() ?? 0

@@ -67,7 +67,8 @@ extension DeviceTests {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let last = try #require(device.addressSpace.reservations.allowed.last).last
       let iova = IOVA(last.rawValue - 4095)
-      let memory = try device.addressSpace.expose(UnsharedMemory(byteCount: 4096), access: .readWrite, at: iova)
+      let memory = try device.addressSpace.expose(
+        UnsharedMemory(byteCount: 4096), access: .readWrite, at: iova)
       #expect(memory.iova == iova)
       _ = try memory.reclaim()
     }
