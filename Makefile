@@ -42,7 +42,7 @@ release-tests: setup ## T0 and T1 once more, optimised.
 	@CONFIGURATION=release Tests/tier T1
 
 test: export FETCH_KERNEL_HEADERS = yes
-test: check kernel-tests device-tests release-tests hotpath ## All tiers, on the kernel that the lab builds.
+test: check kernel-tests device-tests hotpath release-tests ## All tiers, on the kernel that the lab builds.
 
 lint: setup ## Style, as CI checks it.
 	swift format lint --strict --recursive Sources Tests Examples Benchmarks Package.swift

@@ -113,6 +113,11 @@ let package = Package(
         "VFIO", "IOMMUFD", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
         "LinuxHandles", system,
       ]),
+    // Benchmarks: hot loops and their C twins; Benchmarks/run counts, Benchmarks/hotcheck looks into the binary.
+    .target(name: "CTwins", path: "Benchmarks/CTwins"),
+    .executableTarget(
+      name: "HotLoops", dependencies: ["CTwins", "DMACore", "DeviceRegisters", "LinuxHandles", system],
+      path: "Benchmarks/HotLoops", swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17
 )
