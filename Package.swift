@@ -105,6 +105,7 @@ let package = Package(
         "LinuxHandles", system,
       ]),
     tests("ABITests", needs: []),
+    tests("VFIOTests", needs: ["VFIO", "DMACore"]),
     tests("VFIOCTLTests", needs: ["vfioctl"]),
     tests("KernelTests", needs: ["IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
     tests(
