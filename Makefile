@@ -7,7 +7,7 @@ SWIFT_BUILD ?= swift build
 STATIC := -c release --static-swift-stdlib --scratch-path .build/static -Xswiftc -use-ld=lld -Xlinker --icf=all
 LAB := Tests/Lab/lab
 
-.PHONY: help smoke test check setup release tests lint imports kernel-tests device-tests release-tests bench clean
+.PHONY: help smoke test check setup release tests lint imports kernel-tests device-tests release-tests bench hotpath clean
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -41,6 +41,7 @@ release-tests: setup ## T0 and T1 once more, optimised.
 	@CONFIGURATION=release Tests/tier T0
 	@CONFIGURATION=release Tests/tier T1
 
+test: export FETCH_KERNEL_HEADERS = yes
 test: check kernel-tests device-tests release-tests hotpath ## All tiers, on the kernel that the lab builds.
 
 lint: setup ## Style, as CI checks it.
