@@ -7,7 +7,7 @@ SWIFT_BUILD ?= swift build
 STATIC := -c release --static-swift-stdlib --scratch-path .build/static -Xswiftc -use-ld=lld -Xlinker --icf=all
 LAB := Tests/Lab/lab
 
-.PHONY: help smoke test check setup release tests lint imports kernel-tests device-tests release-tests bench hotpath clean
+.PHONY: help smoke test check setup release tests lint imports kernel-tests device-tests release-tests bench hotpath hot-loops clean
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -46,6 +46,10 @@ test: check kernel-tests device-tests release-tests hotpath ## All tiers, on the
 
 lint: setup ## Style, as CI checks it.
 	swift format lint --strict --recursive Sources Tests Examples Benchmarks Package.swift
+
+# With the flags of `release`, in its folder: tests are built with others.
+hot-loops: setup
+	$(SWIFT_BUILD) $(STATIC) --product HotLoops
 
 bench: setup ## Print the benchmark tables; see Benchmarks/README.md.
 	Benchmarks/run
