@@ -15,7 +15,7 @@ public final class IOVAReservations: Sendable {
     let base: UnsafeMutableRawPointer
     let byteCount: Int
   }
-  private struct State {
+  private struct State: ~Copyable {
     var allocator: IOVAAllocator
     var parked: [Pages] = []
   }

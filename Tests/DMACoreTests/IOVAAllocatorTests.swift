@@ -2,85 +2,15 @@
 import DMACore
 import Testing
 
-/// The allocator against a set that knows each granule.
 @Suite struct IOVAAllocatorTests {
-  /// splitmix64: the same numbers from the same seed, on every machine.
-  private struct Numbers: RandomNumberGenerator {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-      state &+= 0x9e37_79b9_7f4a_7c15
-      var value = state
-      value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
-      value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
-      return value ^ value >> 31
-    }
+  private typealias Failure = IOVAAllocator.Failure
+
+  private func range(_ first: UInt64, _ count: UInt64) -> IOVARange {
+    IOVARange(start: IOVA(first * 4096), last: IOVA((first + count) * 4096 - 1))
   }
 
-  private func range(_ first: Int, _ count: Int) -> IOVARange {
-    IOVARange(start: IOVA(UInt64(first) * 4096), last: IOVA(UInt64(first + count) * 4096 - 1))
-  }
-
-  @Test(arguments: [UInt64.random(in: 0 ... .max), 1])
-  func agreesWithANaiveSet(seed: UInt64) throws {
-    var numbers = Numbers(state: seed)
-    // 256 granules with a hole, as the interrupt window makes one.
-    let pages = 256
-    var isUsable = [Bool](repeating: true, count: pages)
-    for page in 100..<110 { isUsable[page] = false }
-    var isFree = isUsable
-    var allocator = IOVAAllocator(allowed: [range(110, 146), range(0, 60), range(60, 40)])
-    #expect(allocator.allowed == [range(0, 100), range(110, 146)])
-    var held: [Range<Int>] = []
-    func fits(_ candidate: Range<Int>) -> Bool { candidate.allSatisfy { isFree[$0] } }
-
-    for step in 0..<100_000 {
-      let count = Int.random(in: 1...16, using: &numbers)
-      switch UInt8.random(in: 0..<8, using: &numbers) {
-      case 0, 1, 2:
-        let alignment = 1 << Int.random(in: 0...4, using: &numbers)
-        let length = (count + alignment - 1) / alignment * alignment
-        let limit = Int.random(in: 0..<pages, using: &numbers)
-        // Address 0 is never chosen.
-        let expected = stride(from: alignment, through: limit + 1 - length, by: alignment).first {
-          fits($0..<($0 + length))
-        }
-        let got = try? allocator.allocate(
-          byteCount: UInt64(length) * 4096, alignment: UInt64(alignment) * 4096,
-          upTo: IOVA(UInt64(limit + 1) * 4096 - 1))
-        try #require(got == expected.map { range($0, length) }, "seed \(seed), step \(step)")
-        if let expected {
-          for page in expected..<(expected + length) { isFree[page] = false }
-          held.append(expected..<(expected + length))
-        }
-      case 3:
-        let start = Int.random(in: 0..<(pages - count), using: &numbers)
-        let wanted = start..<(start + count)
-        var failure: IOVAAllocator.Failure?
-        do throws(IOVAAllocator.Failure) { try allocator.reserve(range(start, count)) } catch {
-          failure = error
-        }
-        let expected: IOVAAllocator.Failure? =
-          wanted.allSatisfy { isUsable[$0] } ? (fits(wanted) ? nil : .taken) : .notAllowed
-        try #require(failure == expected, "seed \(seed), step \(step)")
-        if failure == nil {
-          for page in wanted { isFree[page] = false }
-          held.append(wanted)
-        }
-      case 4 where held.isEmpty: continue
-      default:
-        guard !held.isEmpty else { continue }
-        let pages = held.remove(at: Int.random(in: 0..<held.count, using: &numbers))
-        try allocator.deallocate(range(pages.lowerBound, pages.count))
-        for page in pages { isFree[page] = true }
-        #expect(throws: IOVAAllocator.Failure.notAllocated) {
-          try allocator.deallocate(range(pages.lowerBound, pages.count))
-        }
-      }
-    }
-    // All given back: one piece again.
-    for pages in held { try allocator.deallocate(range(pages.lowerBound, pages.count)) }
-    try allocator.reserve(range(0, 100))
-    try allocator.reserve(range(110, 146))
+  private func failure(_ body: () throws(Failure) -> Void) -> Failure? {
+    IOVAAllocatorModelTests.failure(body)
   }
 
   @Test func theWholeOf64BitsIsARange() throws {
@@ -92,9 +22,11 @@ import Testing
     try allocator.deallocate(last)
     try allocator.deallocate(first)
     try allocator.reserve(IOVARange(start: IOVA(0), last: IOVA(.max)))
-    #expect(throws: IOVAAllocator.Failure.exhausted) {
+    #expect(throws: Failure.exhausted) {
       try allocator.allocate(byteCount: 1, alignment: 1, upTo: IOVA(.max))
     }
+    try allocator.deallocate(IOVARange(start: IOVA(0), last: IOVA(.max)))
+    #expect(allocator.freeRanges == allocator.allowed)
   }
 
   @Test func rangesKnowTheirEnds() {
@@ -108,5 +40,198 @@ import Testing
         && !range.overlaps(self.range(1, 1)))
     #expect(range.contains(self.range(3, 2)) && !range.contains(self.range(3, 3)))
     #expect("\(range)" == "0x2000...0x4fff")
+  }
+
+  @Test func nothingAllowedIsNothingFree() {
+    var allocator = IOVAAllocator(allowed: [])
+    #expect(
+      failure { () throws(Failure) in _ = try allocator.allocate(byteCount: 4096, alignment: 4096) }
+        == .exhausted)
+    #expect(failure { () throws(Failure) in try allocator.reserve(range(1, 1)) } == .notAllowed)
+    #expect(failure { () throws(Failure) in try allocator.deallocate(range(1, 1)) } == .notAllocated)
+  }
+
+  @Test(arguments: [1, 13, 28, 32, 39, 48, 57, 64])
+  func widthsAreKept(bits: Int) throws {
+    let highest = IOVA.highest(addressBits: bits)
+    #expect(highest.rawValue == (bits == 64 ? UInt64.max : (1 << UInt64(bits)) - 1))
+    // Of the whole space: by the limit of one request, and by that of all.
+    var limited = IOVAAllocator(allowed: [IOVARange(start: IOVA(0), last: IOVA(.max))])
+    var narrow = IOVAAllocator(allowed: [IOVARange(start: IOVA(0), last: IOVA(.max))], addressBits: bits)
+    #expect(narrow.allowed == [IOVARange(start: IOVA(0), last: highest)])
+    let half = highest.rawValue / 2 + 1
+    let upper = try narrow.allocate(byteCount: half, alignment: half)
+    #expect(upper == IOVARange(start: IOVA(half), last: highest))
+    #expect(try limited.allocate(byteCount: half, alignment: half, upTo: highest) == upper)
+    // Address 0 is free but not given.
+    for _ in 0..<2 {
+      #expect(
+        failure { () throws(Failure) in _ = try narrow.allocate(byteCount: half, alignment: half) }
+          == .exhausted)
+      #expect(
+        failure { () throws(Failure) in
+          _ = try limited.allocate(byteCount: half, alignment: half, upTo: highest)
+        } == .exhausted)
+    }
+    try narrow.deallocate(upper)
+    narrow.collect()
+    #expect(narrow.freeRanges == narrow.allowed)
+  }
+
+  /// What lies on top of a magazine is not given to a device that does not reach it, or to whom it is crooked.
+  @Test func magazinesKeepLimitAndAlignment() throws {
+    var allocator = IOVAAllocator(allowed: [range(0, 64)])
+    try allocator.deallocate(try allocator.allocate(byteCount: 4096, alignment: 4096))
+    try allocator.reserve(range(33, 2))
+    try allocator.deallocate(range(33, 2))
+    let low = try allocator.allocate(byteCount: 8192, alignment: 4096, upTo: range(0, 16).last)
+    #expect(low == range(2, 2))
+    let even = try allocator.allocate(byteCount: 8192, alignment: 8192)
+    #expect(even == range(4, 2))
+    // It was still there.
+    #expect(try allocator.allocate(byteCount: 8192, alignment: 4096) == range(33, 2))
+  }
+
+  @Test func whatWasGivenBackIsHandedOutAgain() throws {
+    var allocator = IOVAAllocator(allowed: [range(1, 1024)])
+    for length in [1, 3, 4, 512] as [UInt64] {
+      let first = try allocator.allocate(byteCount: length * 4096, alignment: 4096)
+      _ = try allocator.allocate(byteCount: 4096, alignment: 4096)
+      try allocator.deallocate(first)
+      #expect(try allocator.allocate(byteCount: length * 4096, alignment: 4096) == first)
+    }
+  }
+
+  @Test(arguments: [1, 3, 512, 513, 1 << 20] as [UInt64])
+  func aRangeIsGivenBackOnce(length: UInt64) throws {
+    var allocator = IOVAAllocator(allowed: [IOVARange(start: IOVA(0), last: .highest(addressBits: 48))])
+    let guardRange = try allocator.allocate(byteCount: 4096, alignment: 4096)
+    let range = try allocator.allocate(byteCount: length * 4096, alignment: 4096)
+    let longer = IOVARange(start: range.start, last: IOVA(range.last.rawValue + 4096))
+    let odd = IOVARange(start: IOVA(range.start.rawValue + 1), last: range.last)
+    for wrong in [
+      longer, odd,
+      IOVARange(start: IOVA(range.start.rawValue + 2048), last: IOVA(range.last.rawValue + 2048)),
+    ] {
+      #expect(failure { () throws(Failure) in try allocator.deallocate(wrong) } == .notAllocated)
+    }
+    try allocator.deallocate(range)
+    // In its magazine, then in the tree.
+    #expect(failure { () throws(Failure) in try allocator.deallocate(range) } == .notAllocated)
+    allocator.collect()
+    #expect(failure { () throws(Failure) in try allocator.deallocate(range) } == .notAllocated)
+    try allocator.deallocate(guardRange)
+    allocator.collect()
+    #expect(allocator.freeRanges == allocator.allowed)
+  }
+
+  /// A link in a magazine is a number of a granule; none of them looks like a range that is handed out.
+  @Test func aLinkIsNotARange() throws {
+    var allocator = IOVAAllocator(allowed: [range(1, 1 << 17)])
+    var ranges: [IOVARange] = []
+    for _ in 0..<9000 { ranges.append(try allocator.allocate(byteCount: 4096, alignment: 4096)) }
+    for range in ranges { try allocator.deallocate(range) }
+    for range in ranges {
+      #expect(failure { () throws(Failure) in try allocator.deallocate(range) } == .notAllocated)
+    }
+    allocator.collect()
+    #expect(allocator.freeRanges == allocator.allowed)
+  }
+
+  @Test func magazinesAreEmptiedBeforeARefusal() throws {
+    var allocator = IOVAAllocator(allowed: [range(1, 256)])
+    var ranges: [IOVARange] = []
+    for _ in 0..<256 { ranges.append(try allocator.allocate(byteCount: 4096, alignment: 4096)) }
+    #expect(
+      failure { () throws(Failure) in _ = try allocator.allocate(byteCount: 4096, alignment: 4096) }
+        == .exhausted)
+    for range in ranges.prefix(100) { try allocator.deallocate(range) }
+    // All of it lies in a magazine: both ways to need it.
+    #expect(allocator.freeRanges.isEmpty)
+    try allocator.reserve(range(10, 2))
+    try allocator.deallocate(range(10, 2))
+    #expect(try allocator.allocate(byteCount: 100 * 4096, alignment: 4096) == range(1, 100))
+    #expect(failure { () throws(Failure) in try allocator.reserve(range(100, 2)) } == .taken)
+  }
+
+  @Test func reservationsAreRefusedForAReason() throws {
+    var allocator = IOVAAllocator(allowed: [range(0, 16), range(32, 16)], reserved: [range(4, 2)])
+    #expect(allocator.allowed == [range(0, 4), range(6, 10), range(32, 16)])
+    try allocator.reserve(range(0, 1))
+    try allocator.deallocate(range(0, 1))
+    // Address 0 is free, but nobody's choice; not even when it was given back last.
+    #expect(try allocator.allocate(byteCount: 4096, alignment: 4096) == range(1, 1))
+    #expect(failure { () throws(Failure) in try allocator.reserve(range(1, 1)) } == .taken)
+    #expect(failure { () throws(Failure) in try allocator.reserve(range(0, 3)) } == .taken)
+    #expect(failure { () throws(Failure) in try allocator.reserve(range(3, 2)) } == .notAllowed)
+    #expect(failure { () throws(Failure) in try allocator.reserve(range(15, 18)) } == .notAllowed)
+    #expect(
+      failure { () throws(Failure) in try allocator.reserve(at: IOVA(.max - 4095), byteCount: 8192) }
+        == .notAllowed)
+    #expect(failure { () throws(Failure) in try allocator.reserve(at: IOVA(0), byteCount: 0) } == .notAllowed)
+    #expect(
+      failure { () throws(Failure) in _ = try allocator.allocate(byteCount: .max, alignment: 1) }
+        == .exhausted)
+    #expect(
+      failure { () throws(Failure) in _ = try allocator.allocate(byteCount: 1, alignment: 1 << 63) }
+        == .exhausted)
+  }
+
+  @Test func narrowingLetsHoldersFinish() throws {
+    var allocator = IOVAAllocator(allowed: [range(1, 63)])
+    let held = try (0..<8).map { _ in try allocator.allocate(byteCount: 4 * 4096, alignment: 4096) }
+    try allocator.deallocate(held[0])
+    // Forbids all of one range, a part of another, and what a magazine holds.
+    allocator.narrow(to: [range(4, 4), range(14, 50)])
+    for range in held.dropFirst() { try allocator.deallocate(range) }
+    for range in held {
+      #expect(failure { () throws(Failure) in try allocator.deallocate(range) } == .notAllocated)
+    }
+    allocator.collect()
+    #expect(allocator.allowed == [range(4, 4), range(14, 50)])
+    #expect(allocator.freeRanges == allocator.allowed)
+    // What was forbidden stays so.
+    allocator.narrow(to: [range(0, 20)])
+    #expect(allocator.allowed == [range(4, 4), range(14, 6)])
+  }
+
+  /// Far from the lowest address the table has no entry, and everything works.
+  @Test func rangesFarAwayAreHandedOutToo() throws {
+    let far = IOVARange(start: IOVA(1 << 60), last: IOVA(.max))
+    var allocator = IOVAAllocator(allowed: [range(1, 2), far])
+    _ = try allocator.allocate(byteCount: 8192, alignment: 4096)
+    let first = try allocator.allocate(byteCount: 4096, alignment: 4096)
+    let second = try allocator.allocate(byteCount: 4096, alignment: 4096)
+    #expect(first.start == IOVA(1 << 60) && second.start == IOVA(1 << 60 + 4096))
+    try allocator.deallocate(first)
+    #expect(failure { () throws(Failure) in try allocator.deallocate(first) } == .notAllocated)
+    try allocator.deallocate(second)
+    #expect(allocator.freeRanges == [far])
+  }
+
+  /// Everything in random lengths, back in random order: one range again.
+  @Test(arguments: IOVASeed.all)
+  func aFragmentedSpaceBecomesWhole(seed: UInt64) throws {
+    var numbers = IOVASeed(seed)
+    var allocator = IOVAAllocator(allowed: [range(1, 50_000)])
+    for _ in 0..<3 {
+      var (held, sum) = ([IOVARange](), UInt64(0))
+      var most: UInt64 = 600
+      while most > 0 {
+        let length = UInt64.random(in: 1...most, using: &numbers)
+        do throws(Failure) {
+          held.append(try allocator.allocate(byteCount: length * 4096, alignment: 4096))
+          sum += length
+        } catch {
+          most = length - 1
+        }
+      }
+      #expect(sum == 50_000 && allocator.freeRanges.isEmpty)
+      held.shuffle(using: &numbers)
+      for range in held { try allocator.deallocate(range) }
+      #expect(try allocator.allocate(byteCount: 50_000 * 4096, alignment: 4096) == range(1, 50_000))
+      try allocator.deallocate(range(1, 50_000))
+      #expect(allocator.freeRanges == allocator.allowed)
+    }
   }
 }
