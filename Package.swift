@@ -104,6 +104,8 @@ let package = Package(
         "DeviceSimulation", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
         "LinuxHandles", system,
       ]),
+    tests("ABITests", needs: []),
+    tests("VFIOTests", needs: ["VFIO", "DMACore"]),
     tests("VFIOCTLTests", needs: ["vfioctl"]),
     tests("KernelTests", needs: ["IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
     tests(
@@ -112,6 +114,11 @@ let package = Package(
         "VFIO", "IOMMUFD", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
         "LinuxHandles", system,
       ]),
+    // Benchmarks: hot loops and their C twins; Benchmarks/run counts, Benchmarks/hotcheck looks into the binary.
+    .target(name: "CTwins", path: "Benchmarks/CTwins"),
+    .executableTarget(
+      name: "HotLoops", dependencies: ["CTwins", "DMACore", "DeviceRegisters", "LinuxHandles", system],
+      path: "Benchmarks/HotLoops", swiftSettings: strict),
     // Benchmark of the IOVA allocator and map, with C twins.
     .target(name: "CTwinsIOVA", path: "Benchmarks/CTwins-IOVA"),
     .executableTarget(

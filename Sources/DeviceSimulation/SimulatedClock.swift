@@ -46,7 +46,7 @@ public final class SimulatedClock: Sendable {
   /// How fast the device is.
   public let pace: Pace
   private let state: State
-  private let thread: Mutex<pthread_t?>
+  private let thread: Mutex<OwnedThread?>
 
   /// Starts the clock's thread; a manual clock needs none.
   /// - Throws: `KernelError` for `eventfd` or `pthread_create`.
@@ -54,27 +54,7 @@ public final class SimulatedClock: Sendable {
     self.pace = pace
     let state = try State()
     self.state = state
-    guard pace != .manual else {
-      thread = Mutex(nil)
-      return
-    }
-    var thread = pthread_t()
-    let context = unsafe Unmanaged.passRetained(state).toOpaque()
-    do throws(KernelError) {
-      try kernelCall("pthread_create") {
-        unsafe -(pthread_create(
-          &thread, nil,
-          { context in
-            guard let context = unsafe context else { return nil }
-            SimulatedClock.run(unsafe Unmanaged<State>.fromOpaque(context).takeRetainedValue())
-            return nil
-          }, context))
-      }
-    } catch {
-      unsafe Unmanaged<State>.fromOpaque(context).release()
-      throw error
-    }
-    self.thread = Mutex(thread)
+    thread = Mutex(pace == .manual ? nil : try OwnedThread { Self.run(state) })
   }
 
   deinit { stop() }
@@ -128,17 +108,10 @@ public final class SimulatedClock: Sendable {
   func stop() {
     state.queue.withLock { $0.isStopped = true }
     cancelAll()
-    let thread = thread.withLock { thread in
-      defer { thread = nil }
-      return thread
-    }
-    guard let thread else { return }
     state.news.wake()
-    if pthread_equal(thread, pthread_self()) != 0 {
-      pthread_detach(thread)
-    } else {
-      pthread_join(thread, nil)
-    }
+    // Waits outside of the lock.
+    let ended = thread.withLock { $0.take() }
+    _ = consume ended
   }
 
   private static func run(_ state: State) {

@@ -15,6 +15,9 @@ struct InfoBuffer {
 
   private let bytes: [UInt8]
 
+  /// An answer that is here already.
+  init(_ bytes: [UInt8]) { self.bytes = bytes }
+
   /// Calls once with the head's size, and again with as much as the kernel then asks for (`argsz`).
   init(
     byteCount: Int, operation: StaticString, subject: @autoclosure () -> String,

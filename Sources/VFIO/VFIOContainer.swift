@@ -76,7 +76,13 @@ public final class VFIOContainer: AddressSpace {
   ///
   /// Each device may forbid some, and iommufd's imitation learns of a device only when it is opened.
   func refreshAllowedRanges() throws(KernelError) {
-    reservations.narrow(to: try VFIOContainerInfo(of: owned.rawValue, subject: label).allowedRanges)
+    reservations.narrow(to: try info().allowedRanges)
+  }
+
+  /// What the container's IOMMU can do, and how many mappings are left, at this moment.
+  /// - Throws: `KernelError` for `VFIO_IOMMU_GET_INFO`, which wants a group that has joined.
+  public func info() throws(KernelError) -> VFIOContainerInfo {
+    try VFIOContainerInfo(of: owned.rawValue, subject: label)
   }
 
   /// Called when a group has joined: sets the IOMMU once, and learns which addresses may be used.

@@ -21,6 +21,14 @@ public struct VFIOContainerInfo: Hashable, Sendable {
       byteCount: MemoryLayout<abi_vfio_iommu_type1_info>.size, operation: "VFIO_IOMMU_GET_INFO",
       subject: subject
     ) { unsafe abi_vfio_iommu_get_info(fd, $0, $1) }
+    self.init(answer)
+  }
+
+  /// Reads an answer of `VFIO_IOMMU_GET_INFO` that is here already; nothing in it is trusted.
+  /// - Parameter bytes: `struct vfio_iommu_type1_info` and what follows it.
+  public init(decoding bytes: [UInt8]) { self.init(InfoBuffer(bytes)) }
+
+  private init(_ answer: InfoBuffer) {
     let head = answer.load(abi_vfio_iommu_type1_info.self, at: 0) ?? .init()
     pageSizes = head.flags & ABI_VFIO_IOMMU_INFO_PGSIZES != 0 ? head.iova_pgsizes : 0
     var ranges: [IOVARange]?
