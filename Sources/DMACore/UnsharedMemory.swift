@@ -36,7 +36,7 @@ public enum MemoryPageSize: Sendable {
 /// It is zeroed, page aligned, and stays with this process over a fork (a child does not see it): a copy on
 /// write after a fork would otherwise move the parent's pages away from under a device.
 public struct UnsharedMemory: ~Copyable, Sendable {
-  let pages: MappedMemory
+  private let pages: MemoryPages
 
   /// The length in bytes: whole pages.
   public var byteCount: Int { pages.byteCount }
@@ -60,15 +60,13 @@ public struct UnsharedMemory: ~Copyable, Sendable {
     let rounded = (byteCount + unit - 1) / unit * unit
     let pages = try Self.allocate(rounded, pageSize)
     let (base, count) = unsafe (pages.baseAddress, UInt64(rounded))
-    try kernelCall("madvise", on: "\(rounded) bytes, MADV_DONTFORK") {
-      unsafe abi_madvise(base, count, MADV_DONTFORK)
-    }
+    try Self.keepOverFork(pages)
     if let node {
       try kernelCall("mbind", on: "\(rounded) bytes, NUMA node \(node.number)") {
         unsafe clibnuma_bind(base, UInt(count), CInt(node.number))
       }
     }
-    self.pages = pages
+    self.pages = try MemoryPages(pages)
   }
 
   private static func allocate(
@@ -84,9 +82,43 @@ public struct UnsharedMemory: ~Copyable, Sendable {
     }
   }
 
-  init(adopting pages: consuming MappedMemory) { self.pages = pages }
+  /// Takes over memory that something else mapped, such as a guest's or a file's.
+  ///
+  /// What it is, is asked of the kernel: a device's memory (a BAR, a dma-buf) is refused. A child of this
+  /// process does not see it any more.
+  /// - Throws: `KernelError`: `EFAULT` for a device's memory; for /proc/self/smaps or `madvise`. The mapping is
+  ///   unmapped then.
+  public init(adopting mapping: consuming MappedMemory) throws(KernelError) {
+    let (base, count) = unsafe (mapping.baseAddress, mapping.byteCount)
+    guard try unsafe !MemoryFacts(of: UnsafeRawBufferPointer(start: base, count: count)).isDeviceMemory else {
+      throw KernelError(PageShareError(.deviceMemory, pages: 0..<1, page: 0), of: count)
+    }
+    try Self.keepOverFork(mapping)
+    pages = try MemoryPages(mapping)
+  }
 
-  consuming func intoPages() -> MappedMemory { pages }
+  init(_ pages: MemoryPages) { self.pages = pages }
+
+  private static func keepOverFork(_ mapping: borrowing MappedMemory) throws(KernelError) {
+    let (base, count) = unsafe (mapping.baseAddress, mapping.byteCount)
+    try kernelCall("madvise", on: "\(count) bytes, MADV_DONTFORK") {
+      unsafe abi_madvise(base, UInt64(count), MADV_DONTFORK)
+    }
+  }
+
+  consuming func intoPages() -> MemoryPages { pages }
+
+  /// What the kernel says about this memory.
+  /// - Throws: `KernelError` for /proc/self/smaps.
+  public var facts: MemoryFacts { get throws(KernelError) { try pages.facts() } }
+
+  /// The ledger of who reaches this memory: nobody, as long as it is unshared.
+  public var shares: PageShares { pages.shares }
+
+  /// Gives the mapping to another owner: the caller unmaps it, or moves it where it likes.
+  /// - Throws: `PageShareError`: `shared`, naming the holders, where somebody shared pages of it past this
+  ///   type. The memory then stays mapped for good: a device may reach it.
+  public consuming func relinquish() throws(PageShareError) -> MappedMemory { try pages.donate() }
 
   /// All bytes, exclusively: no device has an address of them.
   public var bytes: MutableRawSpan {
@@ -104,6 +136,7 @@ public struct UnsharedMemory: ~Copyable, Sendable {
     precondition(byteOffset >= 0 && byteOffset < byteCount, "a place inside the memory")
     let address = unsafe pages.baseAddress + byteOffset
     return NUMANode(
-      number: Int(try kernelCall("move_pages", on: "page at \(byteOffset)") { unsafe clibnuma_node_of_page(address) }))
+      number: Int(
+        try kernelCall("move_pages", on: "page at \(byteOffset)") { unsafe clibnuma_node_of_page(address) }))
   }
 }
