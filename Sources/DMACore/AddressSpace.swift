@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 public import LinuxHandles
 
-/// An I/O address space: what a device's addresses mean. An IOAS, a VFIO container, a simulation.
+/// An I/O address space: what a device's addresses mean.
+///
+/// An IOAS, a VFIO container, a simulation.
 ///
 /// All members may be called from any thread.
 public protocol AddressSpace: AnyObject, Sendable {

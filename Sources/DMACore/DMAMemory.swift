@@ -76,7 +76,7 @@ public struct DMAMemory: ~Copyable, @unchecked Sendable {
       "a multiple of the scalar's width, inside the memory")
   }
 
-  /// Copies bytes in. The device must not be reading them meanwhile.
+  /// Copies bytes in, while the device does not read them.
   public borrowing func copyIn(_ source: RawSpan, at byteOffset: Int = 0) {
     let count = source.byteCount
     precondition(byteOffset >= 0 && byteOffset <= byteCount - count, "the copy lies inside the memory")
@@ -88,7 +88,7 @@ public struct DMAMemory: ~Copyable, @unchecked Sendable {
     }
   }
 
-  /// Copies bytes out. The device must not be writing them meanwhile.
+  /// Copies bytes out, while the device does not write them.
   public borrowing func copyOut(at byteOffset: Int = 0, into target: inout MutableRawSpan) {
     let count = target.byteCount
     precondition(byteOffset >= 0 && byteOffset <= byteCount - count, "the copy lies inside the memory")
@@ -108,6 +108,14 @@ public struct DMAMemory: ~Copyable, @unchecked Sendable {
   public borrowing func syncForCPU() {
     cmmio_read_barrier()
     exposure.space.synchronize(exposure.range, .forCPU)
+  }
+
+  /// Makes a part visible to one side.
+  borrowing func sync(_ byteOffset: Int, _ byteCount: Int, _ direction: DMASyncDirection) {
+    let range = IOVARange(start: iova(at: byteOffset), last: iova(at: byteOffset + byteCount - 1))
+    if direction == .forCPU { cmmio_read_barrier() }
+    exposure.space.synchronize(range, direction)
+    if direction == .forDevice { cmmio_write_barrier() }
   }
 
   /// Takes the memory back from the device.

@@ -10,11 +10,16 @@ internal import Synchronization
 final class MemoryPages: @unchecked Sendable {
   let baseAddress: UnsafeMutableRawPointer
   let byteCount: Int
+  let backing: MemoryBacking
+  /// The memory file, where it is one.
+  let file: OwnedDescriptor?
   let shares: PageShares
   /// Who unmaps the memory in our place, because a device may reach it until then.
   private let keeper = Mutex<IOVAReservations?>(nil)
 
-  init(_ mapping: consuming MappedMemory) throws(KernelError) {
+  init(
+    _ mapping: consuming MappedMemory, backing: MemoryBacking, file: consuming OwnedDescriptor? = nil
+  ) throws(KernelError) {
     let (unit, byteCount) = (MemoryPageSize.standard.byteCount, mapping.byteCount)
     do throws(PageShareError) {
       shares = try PageShares(pageCount: (byteCount + unit - 1) / unit, pageByteCount: unit)
@@ -25,12 +30,28 @@ final class MemoryPages: @unchecked Sendable {
     // SAFETY: a mapping has a first byte.
     unsafe baseAddress = unsafe bytes.baseAddress.unsafelyUnwrapped
     self.byteCount = bytes.count
+    self.backing = backing
+    self.file = file
   }
 
   var allPages: Range<Int> { 0..<shares.pageCount }
 
   func facts() throws(KernelError) -> MemoryFacts {
     try unsafe MemoryFacts(of: UnsafeRawBufferPointer(start: baseAddress, count: byteCount))
+  }
+
+  func advise(_ advice: CInt, _ name: String) throws(KernelError) {
+    try kernelCall("madvise", on: "\(byteCount) bytes, \(name)") {
+      unsafe abi_madvise(baseAddress, UInt64(byteCount), advice)
+    }
+  }
+
+  /// Another descriptor of the memory file.
+  func duplicateFile() throws(KernelError) -> OwnedDescriptor? {
+    switch file {
+    case .some(let file): try file.duplicate()
+    case .none: nil
+    }
   }
 
   /// Leaves the unmapping to an address space that could not take its devices' access back.
