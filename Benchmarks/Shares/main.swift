@@ -100,7 +100,8 @@ func row(_ name: String, _ body: @escaping @Sendable (Range<Int>) -> Void, _ uni
     return times.withLock { $0.max() ?? 0 }
   }
   let perPage = one / Double(pageCount)
-  print("| \(name) | \(unit) | \(text(perPage)) | \(text(halves / Double(pageCount))) | \(text(one / halves)) |")
+  print(
+    "| \(name) | \(unit) | \(text(perPage)) | \(text(halves / Double(pageCount))) | \(text(one / halves)) |")
 }
 
 print("\(pageCount) pages, best of \(rounds); ns of processor time for share + unshare of a page")

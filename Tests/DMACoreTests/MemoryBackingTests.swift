@@ -8,7 +8,9 @@ import Testing
 @Suite struct MemoryBackingTests {
   @Test(arguments: [0, -1, Int.min, Int.max, Int.max - 4096, 1 << 60], MemoryPageSize.cascade)
   func impossibleSizesAreErrors(_ byteCount: Int, _ size: MemoryPageSize) {
-    let error = #expect(throws: KernelError.self) { _ = try UnsharedMemory(byteCount: byteCount, pageSize: size) }
+    let error = #expect(throws: KernelError.self) {
+      _ = try UnsharedMemory(byteCount: byteCount, pageSize: size)
+    }
     #expect(error.map { [.invalidArgument, .noMemory].contains($0.errno) } == true)
   }
 
@@ -48,19 +50,17 @@ import Testing
   }
 
   @Test func missingHugePagesAreToldWithTheRemedy() {
-    let error = #expect(throws: KernelError.self) { _ = try UnsharedMemory(byteCount: 64 << 30, pageSize: .huge1GiB) }
+    let error = #expect(throws: KernelError.self) {
+      _ = try UnsharedMemory(byteCount: 64 << 30, pageSize: .huge1GiB)
+    }
     #expect(error?.errno == .noMemory && error?.remedy?.contains("hugepages-1048576kB") == true)
   }
 
   @Test func aMemoryFileCannotBeTruncated() throws {
     let memory = try UnsharedMemory(byteCount: 8192, kind: .file)
     let file = try #require(try descriptor(of: memory))
-    let path = "/proc/self/fd/\(file)"
-    #expect(throws: Errno.self) {
-      let opened = try FileDescriptor.open(path, .readWrite)
-      defer { try? opened.close() }
-      try opened.resize(to: 4096)
-    }
+    let error = #expect(throws: Errno.self) { try FileDescriptor(rawValue: file).resize(to: 4096) }
+    #expect(error == .notPermitted)
     try FileDescriptor(rawValue: file).close()
     #expect(try descriptor(of: UnsharedMemory(byteCount: 4096)) == nil)
   }
@@ -102,7 +102,8 @@ import Testing
     func failuresLeaveNoMapping(_ kind: MemoryBacking.Kind, _ size: MemoryPageSize) throws {
       let failures = try faultSweep(concerning: { $0.contains("swift-vfio") }) { plan in
         try? FaultPlan.$current.withValue(plan) {
-          var memory = try UnsharedMemory(byteCount: 4096, pageSize: size, kind: kind, on: NUMANode(number: 0))
+          var memory = try UnsharedMemory(
+            byteCount: 4096, pageSize: size, kind: kind, on: NUMANode(number: 0))
           try memory.populate()
         }
       }

@@ -11,7 +11,9 @@ import Testing
     let line = try TextFile.contents(of: "/proc/self/maps").split(separator: "\n").first {
       $0.hasSuffix("[vvar]")
     }
-    let bounds = try #require(line).split(separator: " ")[0].split(separator: "-").map { UInt($0, radix: 16) ?? 0 }
+    let bounds = try #require(line).split(separator: " ")[0].split(separator: "-").map {
+      UInt($0, radix: 16) ?? 0
+    }
     let base = unsafe UnsafeRawPointer(bitPattern: bounds[0])
     let bytes = unsafe UnsafeRawBufferPointer(start: base, count: Int(bounds[1] - bounds[0]))
     let facts = try unsafe MemoryFacts(of: bytes)
@@ -28,7 +30,7 @@ import Testing
 
   @Test func unmappedAddressesAreAnError() throws {
     let mapping = try unsafe MappedMemory.anonymous(byteCount: 16384).relinquish()
-    #expect(unsafe munmap(mapping.baseAddress! + 8192, 4096) == 0)
+    #expect(unsafe munmap(mapping.baseAddress.unsafelyUnwrapped + 8192, 4096) == 0)
     let error = #expect(throws: KernelError.self) {
       _ = try unsafe MemoryFacts(of: UnsafeRawBufferPointer(mapping))
     }
