@@ -49,7 +49,9 @@ public final class DMAPool: Sendable {
   /// Who reaches the pool's memory.
   public var shares: PageShares { memory.shares }
 
-  /// Takes a slice; nil where all are taken. It holds what its last user left in it.
+  /// Takes a slice; nil where all are taken.
+  ///
+  /// It holds what its last user left in it.
   public func take() -> DMASlice? {
     let index = free.withLock { free -> UInt32? in
       let index = free.top

@@ -49,6 +49,8 @@ public struct MemoryBacking: Hashable, Sendable {
 
   /// Whose pages they are.
   public let kind: Kind
-  /// How large they are. Whether the kernel did what `transparent2MiB` asks for, is told by ``MemoryFacts``.
+  /// How large they are.
+  ///
+  /// Whether the kernel did what `transparent2MiB` asks for, is told by ``MemoryFacts``.
   public let pageSize: MemoryPageSize
 }

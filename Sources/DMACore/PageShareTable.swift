@@ -19,11 +19,11 @@ public struct PageShareTable: ~Copyable, @unchecked Sendable {
   }
 
   /// The word of a page that was given away.
-  static let donated = UInt32.max
+  static var donated: UInt32 { .max }
   /// The largest number of shares that a page can have.
   ///
   /// Far from the mark: a wrong unshare that is undone may pass it for a moment.
-  public static let largestMaximum: UInt32 = 1 << 31
+  public static var largestMaximum: UInt32 { 1 << 31 }
 
   /// The number of pages.
   public let pageCount: Int

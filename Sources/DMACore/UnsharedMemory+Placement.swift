@@ -19,7 +19,9 @@ extension UnsharedMemory {
         }))
   }
 
-  /// On which nodes the pages lie: how many on each. Pages that were never touched are left out.
+  /// On which nodes the pages lie: how many on each.
+  ///
+  /// Pages that were never touched are left out.
   /// - Throws: `KernelError` for `move_pages`.
   public borrowing func pageCountsByNode() throws(KernelError) -> [NUMANode: Int] {
     let isReserved = backing.pageSize.reservedLog2 != 0

@@ -101,7 +101,8 @@ extension MappedMemory {
 
   /// Puts the beginning of an open file, shared, in the place of what is mapped here.
   /// - Throws: `KernelError` for `mmap`; the mapping is gone then.
-  public consuming func replaced(by descriptor: borrowing OwnedDescriptor) throws(KernelError) -> MappedMemory {
+  public consuming func replaced(by descriptor: borrowing OwnedDescriptor) throws(KernelError) -> MappedMemory
+  {
     let (base, count, fd) = unsafe (baseAddress, byteCount, descriptor.rawValue)
     try kernelCall("mmap", on: "\(count) bytes of descriptor \(fd)") {
       unsafe abi_mmap(base, UInt64(count), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0)
