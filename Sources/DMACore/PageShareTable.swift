@@ -86,6 +86,8 @@ public struct PageShareTable: ~Copyable, @unchecked Sendable {
   }
 
   /// Marks pages that nobody shares as given away, all or none.
+  ///
+  /// A share that races a donation may be refused even where the donation is, in the end, refused too.
   /// - Throws: `PageShareError`: `shared`, `donated` or `badRange`.
   public func donate(_ pages: Range<Int>) throws(PageShareError) {
     try check(pages)
@@ -181,7 +183,14 @@ public struct PageShareTable: ~Copyable, @unchecked Sendable {
 
   @_noLocks
   private func mark(_ start: Int, _ end: Int) -> Refusal? {
+    // A look at all pages first: a refusal does not disturb who shares the other pages meanwhile.
     var page = start
+    while page < end {
+      let word = unsafe words[page].load(ordering: .acquiring)
+      if word != 0 { return Refusal(page: page, word: word) }
+      page &+= 1
+    }
+    page = start
     while page < end {
       let (isDone, seen) = unsafe words[page].compareExchange(
         expected: 0, desired: Self.donated, successOrdering: .acquiring, failureOrdering: .acquiring)
