@@ -14,7 +14,9 @@ let strict: [SwiftSetting] = [
 
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 
-/// A library module of this package. `needs` are the only modules that it may import.
+/// A library module of this package.
+///
+/// `needs` are the only modules that it may import.
 func module(_ name: String, path: String? = nil, needs: [Target.Dependency]) -> Target {
   .target(name: name, dependencies: needs, path: path ?? "Sources/\(name)", swiftSettings: strict)
 }
@@ -66,6 +68,8 @@ let package = Package(
     module(
       "EduDriver", path: "Examples/EduDriver",
       needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
+    .executableTarget(
+      name: "ReadBAR", dependencies: ["SwiftVFIO"], path: "Examples/ReadBAR", swiftSettings: strict),
     // L7: join a driver and a backend
     module(
       "SwiftVFIO",
@@ -85,7 +89,8 @@ let package = Package(
     // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.
     .target(name: "CTestSupport", path: "Tests/CTestSupport"),
     .target(
-      name: "TestSupport", dependencies: ["CTestSupport", "PCIBus", "LinuxHandles", system], path: "Tests/TestSupport",
+      name: "TestSupport", dependencies: ["CTestSupport", "PCIBus", "LinuxHandles", system],
+      path: "Tests/TestSupport",
       swiftSettings: strict),
     tests("LinuxHandlesTests", needs: ["LinuxHandles", system]),
     tests("DeviceRegistersTests", needs: ["DeviceRegisters", "LinuxHandles", system]),
@@ -93,13 +98,18 @@ let package = Package(
     tests("PCIBusTests", needs: ["PCIBus", "LinuxHandles", "CLinuxABI", system]),
     tests(
       "DeviceSimulationTests",
-      needs: ["DeviceSimulation", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+      needs: [
+        "DeviceSimulation", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system,
+      ]),
     tests(
       "DriverTests",
       needs: [
         "DeviceSimulation", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
         "LinuxHandles", system,
       ]),
+    tests("ABITests", needs: []),
+    tests("VFIOTests", needs: ["VFIO", "DMACore"]),
+    tests("VFIOCTLTests", needs: ["vfioctl"]),
     tests("KernelTests", needs: ["IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
     tests(
       "DeviceTests",
@@ -107,6 +117,11 @@ let package = Package(
         "VFIO", "IOMMUFD", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
         "LinuxHandles", system,
       ]),
+    // Benchmarks: hot loops and their C twins; Benchmarks/run counts, Benchmarks/hotcheck looks into the binary.
+    .target(name: "CTwins", path: "Benchmarks/CTwins"),
+    .executableTarget(
+      name: "HotLoops", dependencies: ["CTwins", "DMACore", "DeviceRegisters", "LinuxHandles", system],
+      path: "Benchmarks/HotLoops", swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17
 )

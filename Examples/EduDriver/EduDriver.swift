@@ -36,7 +36,7 @@ public struct EduDriver<Function: PCIFunction & ~Copyable>: ~Copyable {
       throw DriverError(
         code: .wrongDevice, detail: "identification 0x\(String(identification, radix: 16)), not 0x....00ed")
     }
-    let page = try Self.exposePage(in: function.addressSpace)
+    let page = try Self.exposePage(in: function.addressSpace, near: function.resources.node)
     try Self.enableTransfers(of: function)
     self.registers = registers
     self.page = page
@@ -48,10 +48,12 @@ public struct EduDriver<Function: PCIFunction & ~Copyable>: ~Copyable {
     try DriverError.wrapping { () throws(KernelError) in try function.mapBAR(.bar0) }
   }
 
-  private static func exposePage(in space: any AddressSpace) throws(DriverError) -> DMAMemory {
+  private static func exposePage(
+    in space: any AddressSpace, near node: NUMANode?
+  ) throws(DriverError) -> DMAMemory {
     try DriverError.wrapping { () throws(KernelError) in
       try space.expose(
-        UnsharedMemory(byteCount: EduRegisters.bufferByteCount), access: .readWrite,
+        UnsharedMemory(byteCount: EduRegisters.bufferByteCount, on: node), access: .readWrite,
         addressBits: EduRegisters.addressBits)
     }
   }

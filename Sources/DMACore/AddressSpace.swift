@@ -45,7 +45,8 @@ extension AddressSpace {
   ///   - addressBits: How many address bits the device drives (edu: 28; many: 32, 48, 64).
   /// - Returns: Memory whose `iova` is valid until it is reclaimed or dropped.
   /// - Throws: `KernelError`: `ENOSPC` no free IOVA, `EEXIST` fixed range taken, `EINVAL` outside the allowed
-  ///   ranges, `ENOMEM` over the limit of locked memory (the remedy has the numbers). The memory is freed.
+  ///   ranges, beyond the device's address bits, or not a multiple of the granule, `ENOMEM` over the limit
+  ///   of locked memory (the remedy has the numbers). The memory is freed.
   public func expose(
     _ memory: consuming UnsharedMemory, access: DMAAccess, sharing: DMASharing = .streaming,
     at iova: IOVA? = nil, addressBits: Int = 64

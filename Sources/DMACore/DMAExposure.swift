@@ -18,12 +18,12 @@ final class DMAExposure: @unchecked Sendable {
     sharing: DMASharing, at iova: IOVA?, addressBits: Int
   ) throws(KernelError) {
     precondition((1...64).contains(addressBits), "a device drives 1 to 64 address bits")
-    let limit = IOVA(addressBits == 64 ? .max : (1 << UInt64(addressBits)) - 1)
     let granule = space.granuleByteCount
     // A whole huge page can only be one entry of the IOMMU's page table where the IOVA is aligned to it too.
     let alignment = max(granule, bytes.count >= 1 << 21 ? 1 << 21 : granule)
     let range = try space.reservations.take(
-      at: iova, byteCount: bytes.count, alignment: alignment, upTo: limit, in: space.label)
+      at: iova, byteCount: bytes.count, alignment: alignment, granule: granule,
+      upTo: .highest(addressBits: addressBits), in: space.label)
     let unit = pages.shares.pageByteCount
     let first = bytes.lowerBound / unit
     do throws(PageShareError) {

@@ -76,7 +76,9 @@ public struct DMAMemory: ~Copyable, @unchecked Sendable {
       "a multiple of the scalar's width, inside the memory")
   }
 
-  /// Copies bytes in, while the device does not read them.
+  /// Copies bytes in.
+  ///
+  /// The device must not be reading them meanwhile.
   public borrowing func copyIn(_ source: RawSpan, at byteOffset: Int = 0) {
     let count = source.byteCount
     precondition(byteOffset >= 0 && byteOffset <= byteCount - count, "the copy lies inside the memory")
@@ -88,7 +90,9 @@ public struct DMAMemory: ~Copyable, @unchecked Sendable {
     }
   }
 
-  /// Copies bytes out, while the device does not write them.
+  /// Copies bytes out.
+  ///
+  /// The device must not be writing them meanwhile.
   public borrowing func copyOut(at byteOffset: Int = 0, into target: inout MutableRawSpan) {
     let count = target.byteCount
     precondition(byteOffset >= 0 && byteOffset <= byteCount - count, "the copy lies inside the memory")

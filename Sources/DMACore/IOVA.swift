@@ -19,6 +19,14 @@ public struct IOVA: Hashable, Comparable, Sendable {
   /// The address `byteCount` bytes further on.
   @inlinable
   public func advanced(byByteCount byteCount: Int) -> IOVA { IOVA(rawValue + UInt64(byteCount)) }
+
+  /// The highest address of a device or an IOMMU that drives so many address bits.
+  /// - Parameter addressBits: 1 to 64. Many devices drive 32 or 64; IOMMUs 39, 48 or 57.
+  @inlinable
+  public static func highest(addressBits: Int) -> IOVA {
+    precondition((1...64).contains(addressBits), "addresses have 1 to 64 bits")
+    return IOVA(.max >> UInt64(64 - addressBits))
+  }
 }
 
 extension IOVA: CustomStringConvertible {
@@ -26,8 +34,9 @@ extension IOVA: CustomStringConvertible {
   public var description: String { "0x" + String(rawValue, radix: 16) }
 }
 
-/// A range of I/O virtual addresses. `last` is inclusive, as in the kernel, so that a range may reach the end
-/// of the 64-bit space.
+/// A range of I/O virtual addresses.
+///
+/// `last` is inclusive, as in the kernel, so that a range may reach the end of the 64-bit space.
 /// - Source: `struct iommu_iova_range`, include/uapi/linux/iommufd.h, Linux 6.2.
 @frozen
 public struct IOVARange: Hashable, Sendable {
@@ -42,6 +51,14 @@ public struct IOVARange: Hashable, Sendable {
     precondition(start <= last, "an IOVA range is not empty and not reversed")
     self.start = start
     self.last = last
+  }
+
+  /// A range whose ends are known to be in order.
+  @inlinable
+  init(uncheckedStart start: UInt64, last: UInt64) {
+    assert(start <= last)
+    self.start = IOVA(start)
+    self.last = IOVA(last)
   }
 
   /// A range from its beginning and its length in bytes; nil when it is empty or passes the end of 64 bits.

@@ -15,7 +15,7 @@ public final class IOVAReservations: Sendable {
     let base: UnsafeMutableRawPointer
     let byteCount: Int
   }
-  private struct State {
+  private struct State: ~Copyable {
     var allocator: IOVAAllocator
     var parked: [Pages] = []
   }
@@ -41,10 +41,12 @@ public final class IOVAReservations: Sendable {
   /// Takes a range for a mapping.
   /// - Parameters:
   ///   - address: Where it must begin, or nil for any place that fits.
+  ///   - alignment: Of a place that is chosen here, in bytes; a power of two.
+  ///   - granule: What a given place is a multiple of, in bytes.
   ///   - limit: The highest address that the device reaches, inclusive.
   /// - Throws: `KernelError`, as the kernel would: `ENOSPC` nothing free, `EEXIST` taken, `EINVAL` not allowed.
   func take(
-    at address: IOVA?, byteCount: Int, alignment: Int, upTo limit: IOVA, in space: String
+    at address: IOVA?, byteCount: Int, alignment: Int, granule: Int, upTo limit: IOVA, in space: String
   ) throws(KernelError) -> IOVARange {
     let result = state.withLock { state -> Result<IOVARange, IOVAAllocator.Failure> in
       do throws(IOVAAllocator.Failure) {
@@ -53,9 +55,9 @@ public final class IOVAReservations: Sendable {
             try state.allocator.allocate(
               byteCount: UInt64(byteCount), alignment: UInt64(alignment), upTo: limit))
         }
-        guard let range = IOVARange(start: address, byteCount: UInt64(byteCount)) else {
-          return .failure(.notAllowed)
-        }
+        guard let range = IOVARange(start: address, byteCount: UInt64(byteCount)), range.last <= limit,
+          address.rawValue % UInt64(granule) == 0
+        else { return .failure(.notAllowed) }
         try state.allocator.reserve(range)
         return .success(range)
       } catch {
@@ -71,7 +73,8 @@ public final class IOVAReservations: Sendable {
         switch failure {
         case .exhausted: (.noSpace, "no free range below the device's limit; allowed are \(allowedText)")
         case .taken: (.fileExists, "the range is mapped already; choose another or let the library choose")
-        case .notAllowed, .notAllocated: (.invalidArgument, "allowed are only \(allowedText)")
+        case .notAllowed, .notAllocated:
+          (.invalidArgument, "allowed are only multiples of \(granule) up to \(limit) in \(allowedText)")
         }
       throw KernelError(
         operation: "allocate IOVA", errno: errno, subject: "\(space), \(byteCount) bytes \(place)",

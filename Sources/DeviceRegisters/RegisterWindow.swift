@@ -115,7 +115,8 @@ public struct RegisterWindow: ~Copyable, @unchecked Sendable {
   private borrowing func checkPlace(_ byteOffset: Int, _ byteWidth: Int) {
     precondition(
       byteOffset >= 0 && byteOffset <= byteCount - byteWidth && byteOffset % byteWidth == 0,
-      "register at \(byteOffset), \(byteWidth) bytes wide, lies past or across a window of \(byteCount) bytes")
+      "register at \(byteOffset), \(byteWidth) bytes wide, lies past or across a window of \(byteCount) bytes"
+    )
   }
 
   /// The first access since the last call that could not be done (a read of it gave all ones), or nil.

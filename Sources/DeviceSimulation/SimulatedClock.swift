@@ -36,17 +36,17 @@ public final class SimulatedClock: Sendable {
   }
   /// What the thread needs, apart from the clock: the thread must not keep its owner alive.
   private final class State: Sendable {
-    let wake: EventFD
+    let news: EventFD
     let start = ContinuousClock.now
     let queue = Mutex(Queue())
-    init() throws(KernelError) { wake = try EventFD() }
+    init() throws(KernelError) { news = try EventFD() }
     var elapsed: Duration { start.duration(to: .now) }
   }
 
   /// How fast the device is.
   public let pace: Pace
   private let state: State
-  private let thread: Mutex<pthread_t?>
+  private let thread: Mutex<OwnedThread?>
 
   /// Starts the clock's thread; a manual clock needs none.
   /// - Throws: `KernelError` for `eventfd` or `pthread_create`.
@@ -54,27 +54,7 @@ public final class SimulatedClock: Sendable {
     self.pace = pace
     let state = try State()
     self.state = state
-    guard pace != .manual else {
-      thread = Mutex(nil)
-      return
-    }
-    var thread = pthread_t()
-    let context = unsafe Unmanaged.passRetained(state).toOpaque()
-    do throws(KernelError) {
-      try kernelCall("pthread_create") {
-        unsafe -(pthread_create(
-          &thread, nil,
-          { context in
-            guard let context = unsafe context else { return nil }
-            SimulatedClock.run(unsafe Unmanaged<State>.fromOpaque(context).takeRetainedValue())
-            return nil
-          }, context))
-      }
-    } catch {
-      unsafe Unmanaged<State>.fromOpaque(context).release()
-      throw error
-    }
-    self.thread = Mutex(thread)
+    thread = Mutex(pace == .manual ? nil : try OwnedThread { Self.run(state) })
   }
 
   deinit { stop() }
@@ -111,7 +91,7 @@ public final class SimulatedClock: Sendable {
       let place = queue.works.firstIndex { $0.due > due } ?? queue.works.endIndex
       queue.works.insert(work, at: place)
     }
-    wakeUp()
+    state.news.wake()
   }
 
   /// Drops all work that has not begun.
@@ -128,22 +108,10 @@ public final class SimulatedClock: Sendable {
   func stop() {
     state.queue.withLock { $0.isStopped = true }
     cancelAll()
-    let thread = thread.withLock { thread in
-      defer { thread = nil }
-      return thread
-    }
-    guard let thread else { return }
-    wakeUp()
-    if pthread_equal(thread, pthread_self()) != 0 {
-      pthread_detach(thread)
-    } else {
-      pthread_join(thread, nil)
-    }
-  }
-
-  private func wakeUp() {
-    // It adds to a counter, which can only fail when the counter is at its end: then the thread wakes anyway.
-    _ = try? state.wake.signal()
+    state.news.wake()
+    // Waits outside of the lock.
+    let ended = thread.withLock { $0.take() }
+    _ = consume ended
   }
 
   private static func run(_ state: State) {
@@ -158,8 +126,8 @@ public final class SimulatedClock: Sendable {
         return
       } else {
         // A failure of either call only makes the loop look again.
-        _ = try? state.wake.wait(for: next.map { $0 - now } ?? .seconds(3600))
-        _ = try? state.wake.take()
+        _ = try? state.news.wait(for: next.map { $0 - now } ?? .seconds(3600))
+        _ = try? state.news.take()
       }
     }
   }

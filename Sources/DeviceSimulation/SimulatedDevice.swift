@@ -59,7 +59,7 @@ final class SimulatedDevice: Sendable {
     try requirePresent("VFIO_DEVICE_RESET")
     guard facts.isResettable else {
       throw KernelError(
-        operation: "VFIO_DEVICE_RESET", errno: .inappropriateIOCTLForDevice, subject: address.description)
+        operation: "VFIO_DEVICE_RESET", errno: .invalidArgument, subject: address.description)
     }
     port.inTurn {
       port.reset()

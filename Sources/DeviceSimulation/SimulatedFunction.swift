@@ -89,7 +89,7 @@ public struct SimulatedFunction: ~Copyable, PCIFunction {
   }
 
   /// Resets the model and the bus side; work on its way is dropped.
-  /// - Throws: `KernelError`: `ENOTTY` where the model cannot be reset; `ENODEV` after removal.
+  /// - Throws: `KernelError`: `EINVAL` where the model cannot be reset; `ENODEV` after removal.
   public borrowing func reset() throws(KernelError) { try device.reset() }
 
   /// What the device is plugged into; stays with a test when a driver has taken the function.

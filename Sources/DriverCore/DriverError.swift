@@ -3,7 +3,9 @@ public import LinuxHandles
 
 /// A device misbehaved, was late, or went away; or the kernel refused what the driver needed for it.
 public struct DriverError: Error, Hashable, Sendable {
-  /// What kind of trouble. New kinds may be added.
+  /// What kind of trouble.
+  ///
+  /// New kinds may be added.
   public struct Code: Hashable, Sendable {
     /// A name for messages and logs.
     public let name: String

@@ -20,7 +20,9 @@ public struct InterruptVector: ~Copyable, Sendable {
 
   private var event: InterruptLine { arming.lines[index] }
 
-  /// The number of interrupts since the last look; 0 for none. Never blocks.
+  /// The number of interrupts since the last look; 0 for none.
+  ///
+  /// Never blocks.
   public borrowing func poll() throws(DriverError) -> UInt64 {
     try DriverError.wrapping { () throws(KernelError) in try event.event.take() }
   }
@@ -40,7 +42,9 @@ public struct InterruptVector: ~Copyable, Sendable {
     throw DriverError(code: .timedOut, detail: "no \(kind.rawValue) interrupt on vector \(index)")
   }
 
-  /// The counts as they come, for `for await`. The vector must live as long as the loop.
+  /// The counts as they come, for `for await`.
+  ///
+  /// The vector must live as long as the loop.
   public borrowing func events(on reactor: EventReactor) throws(KernelError) -> AsyncStream<UInt64> {
     try reactor.counts(of: event.event)
   }

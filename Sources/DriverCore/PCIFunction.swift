@@ -44,12 +44,18 @@ public struct PCIFunctionResources: Hashable, Sendable {
   public let vectorCounts: [InterruptKind: Int]
   /// Whether ``PCIFunction/reset()`` can work.
   public let isResettable: Bool
+  /// The NUMA node that it is near to, where memory for its DMA should come from; nil where the machine has
+  /// no such difference.
+  public let node: NUMANode?
 
   /// Puts the facts together.
-  public init(barByteCounts: [Int], vectorCounts: [InterruptKind: Int], isResettable: Bool) {
+  public init(
+    barByteCounts: [Int], vectorCounts: [InterruptKind: Int], isResettable: Bool, node: NUMANode? = nil
+  ) {
     self.barByteCounts = barByteCounts
     self.vectorCounts = vectorCounts
     self.isResettable = isResettable
+    self.node = node
   }
 
   /// How many vectors of a kind the function has.

@@ -4,7 +4,9 @@ public import DMACore
 public import LinuxHandles
 internal import SystemPackage
 
-/// An I/O address space of an iommufd. Devices that are attached to it share its mappings.
+/// An I/O address space of an iommufd.
+///
+/// Devices that are attached to it share its mappings.
 ///
 /// It destroys its object when the last holder (a device that is attached, a mapping) lets go.
 /// - Source: `struct iommu_ioas_alloc`, include/uapi/linux/iommufd.h, Linux 6.2.
@@ -13,7 +15,9 @@ public final class IOAS: AddressSpace {
   public let context: IOMMUFDContext
   /// Its number, for calls that attach to it.
   public let id: IOMMUFDObjectID
-  /// Addresses handed out. Declared after the context: parked memory goes last.
+  /// Addresses handed out.
+  ///
+  /// Declared after the context: parked memory goes last.
   public let reservations: IOVAReservations
 
   /// Makes an address space without devices; all addresses are allowed until one is attached.

@@ -32,7 +32,9 @@ public final class IOMMUFDContext: Sendable {
   /// Takes over a descriptor that somebody opened for this process.
   public init(adopting descriptor: consuming OwnedDescriptor) { owned = descriptor }
 
-  /// The descriptor, for calls that hand it to the kernel. It stays this context's to close.
+  /// The descriptor, for calls that hand it to the kernel.
+  ///
+  /// It stays this context's to close.
   public var descriptor: CInt { owned.rawValue }
 
   func destroy(_ id: IOMMUFDObjectID, _ kind: StaticString) throws(KernelError) {

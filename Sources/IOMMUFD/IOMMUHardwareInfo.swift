@@ -19,8 +19,9 @@ public struct IOMMUHardwareInfo: Hashable, Sendable {
 
   /// Whose it is.
   public let kind: Kind
-  /// The width of PASIDs that this device and its IOMMU support, in bits; 0 without PASIDs. The kernel does
-  /// not refuse a PASID on a device with width 0, so the caller must.
+  /// The width of PASIDs that this device and its IOMMU support, in bits; 0 without PASIDs.
+  ///
+  /// The kernel does not refuse a PASID on a device with width 0, so the caller must.
   public let pasidBits: Int
   /// Whether page tables can track what devices write.
   public let tracksDirtyPages: Bool

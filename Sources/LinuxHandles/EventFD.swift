@@ -23,6 +23,15 @@ public struct EventFD: ~Copyable, Sendable {
     try kernelCall("write", on: "eventfd \(fd)") { unsafe abi_write(fd, &one, 8) }
   }
 
+  /// Adds one where nobody can be told of a failure: in a `deinit`, or in place of a device.
+  ///
+  /// The only failure is a counter at its end, and then whoever waits is awake already. A ``FaultPlan`` does
+  /// not see it.
+  public borrowing func wake() {
+    var one: UInt64 = 1
+    _ = unsafe abi_write(descriptor.rawValue, &one, 8)
+  }
+
   /// Takes the whole count, and leaves zero; zero where nothing was signalled.
   public borrowing func take() throws(KernelError) -> UInt64 {
     let fd = descriptor.rawValue

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinuxABI
-internal import Glibc
 internal import Synchronization
 
 /// One epoll instance and one thread that turn eventfds into asynchronous sequences.
@@ -29,41 +28,17 @@ public final class EventReactor: Sendable {
 
   private let state: State
   private let nextToken = Atomic<UInt64>(1)
-  private let thread: pthread_t
+  private let thread: OwnedThread
 
   /// Starts the thread.
   /// - Throws: `KernelError` for `epoll_create1`, `eventfd` or `pthread_create`.
   public init() throws(KernelError) {
     let state = try State()
     self.state = state
-    var thread = pthread_t()
-    let context = unsafe Unmanaged.passRetained(state).toOpaque()
-    do throws(KernelError) {
-      try kernelCall("pthread_create") {
-        unsafe -(pthread_create(
-          &thread, nil,
-          { context in
-            guard let context = unsafe context else { return nil }
-            EventReactor.run(unsafe Unmanaged<State>.fromOpaque(context).takeRetainedValue())
-            return nil
-          }, context))
-      }
-    } catch {
-      unsafe Unmanaged<State>.fromOpaque(context).release()
-      throw error
-    }
-    self.thread = thread
+    thread = try OwnedThread { Self.run(state) }
   }
 
-  deinit {
-    // Only memory can be short here, and then the write still succeeds: it adds to a counter.
-    _ = try? state.stop.signal()
-    if pthread_equal(thread, pthread_self()) != 0 {
-      pthread_detach(thread)
-    } else {
-      pthread_join(thread, nil)
-    }
-  }
+  deinit { state.stop.wake() }
 
   /// The counts of an eventfd as they come, until the sequence's consumer ends or `close` is called on it.
   ///
@@ -78,7 +53,9 @@ public final class EventReactor: Sendable {
     let epoll = state.epoll.rawValue
     state.subscriptions.withLock { $0[token] = Subscription(descriptor: fd, continuation: continuation) }
     do throws(KernelError) {
-      try kernelCall("epoll_ctl", on: "descriptor \(fd)") { abi_epoll_add(epoll, fd, EPOLLIN.rawValue, token) }
+      try kernelCall("epoll_ctl", on: "descriptor \(fd)") {
+        abi_epoll_add(epoll, fd, EPOLLIN.rawValue, token)
+      }
     } catch {
       _ = state.subscriptions.withLock { $0.removeValue(forKey: token) }
       throw error

@@ -25,7 +25,9 @@
     private let outcome: Outcome
     private let count = Atomic<Int>(0)
 
-    /// Plans one outcome at the `target`-th call, counted from 1. Zero only counts.
+    /// Plans one outcome at the `target`-th call, counted from 1.
+    ///
+    /// Zero only counts.
     public init(atCall target: Int, _ outcome: Outcome = .fails(.ioError)) {
       self.target = target
       self.outcome = outcome

@@ -3,7 +3,9 @@ internal import CLinuxABI
 
 /// One open file descriptor with one owner, closed on exec.
 public struct OwnedDescriptor: ~Copyable, Sendable {
-  /// The number, for calls that borrow it. It stays this value's to close.
+  /// The number, for calls that borrow it.
+  ///
+  /// It stays this value's to close.
   public let rawValue: CInt
 
   /// Takes over an open descriptor; whoever had it must not close it any more.
@@ -60,7 +62,9 @@ extension OwnedDescriptor {
   /// - Throws: `KernelError` for `open`, with the path as subject.
   public static func open(_ path: String, for access: FileAccess) throws(KernelError) -> OwnedDescriptor {
     OwnedDescriptor(
-      adopting: try kernelCall("open", on: path) { unsafe path.withCString { unsafe abi_open($0, access.flags) } })
+      adopting: try kernelCall("open", on: path) {
+        unsafe path.withCString { unsafe abi_open($0, access.flags) }
+      })
   }
 
   /// Reads up to `span`'s length of bytes at an offset of the file.

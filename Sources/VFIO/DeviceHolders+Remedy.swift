@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Glibc
 internal import PCIBus
 
 extension DeviceHolders {
@@ -8,5 +9,13 @@ extension DeviceHolders {
     return holders.isEmpty
       ? "another process has \(path) open"
       : "held by process \(holders.map(\.description).joined(separator: ", "))"
+  }
+
+  /// The same for a node that this process has just opened itself.
+  static func otherHolders(of path: String, on bus: PCIBus) -> String {
+    let others = processes(holding: path, root: bus.root).filter { $0.processID != Int(getpid()) }
+    return others.isEmpty
+      ? "the device is open already, perhaps in this process (\(getpid()))"
+      : "held by process \(others.map(\.description).joined(separator: ", "))"
   }
 }

@@ -15,6 +15,9 @@ struct InfoBuffer {
 
   private let bytes: [UInt8]
 
+  /// An answer that is here already.
+  init(_ bytes: [UInt8]) { self.bytes = bytes }
+
   /// Calls once with the head's size, and again with as much as the kernel then asks for (`argsz`).
   init(
     byteCount: Int, operation: StaticString, subject: @autoclosure () -> String,
@@ -40,7 +43,9 @@ struct InfoBuffer {
   /// A plain C structure at a place, or nil where the answer is too short for it.
   func load<Value: BitwiseCopyable>(_ type: Value.Type, at byteOffset: Int) -> Value? {
     guard byteOffset >= 0, byteOffset <= bytes.count - MemoryLayout<Value>.size else { return nil }
-    return unsafe bytes.withUnsafeBytes { unsafe $0.loadUnaligned(fromByteOffset: byteOffset, as: Value.self) }
+    return unsafe bytes.withUnsafeBytes {
+      unsafe $0.loadUnaligned(fromByteOffset: byteOffset, as: Value.self)
+    }
   }
 
   /// The chain's links in order.

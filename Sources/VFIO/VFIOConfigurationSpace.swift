@@ -40,7 +40,8 @@ final class VFIOConfigurationSpace: ConfigurationSpace {
   private func place(of byteOffset: Int, _ width: ConfigurationWidth) throws(KernelError) -> UInt64 {
     guard byteOffset >= 0, byteOffset <= byteCount - width.rawValue, byteOffset % width.rawValue == 0 else {
       throw KernelError(
-        operation: "access configuration space", errno: .invalidArgument, subject: "\(subject) at \(byteOffset)",
+        operation: "access configuration space", errno: .invalidArgument,
+        subject: "\(subject) at \(byteOffset)",
         remedy: "it has \(byteCount) bytes, accessed at multiples of the width")
     }
     return region.fileOffset + UInt64(byteOffset)

@@ -13,8 +13,9 @@ public final class VFIOContainer: AddressSpace {
   /// By which interface, and which version of the type 1 IOMMU.
   public let mode: VFIOMode
   private let owned: OwnedDescriptor
-  /// Addresses handed out. Declared after the descriptor: its close ends all mappings, and only then may
-  /// parked memory go.
+  /// Addresses handed out.
+  ///
+  /// Declared after the descriptor: its close ends all mappings, and only then may parked memory go.
   public let reservations = IOVAReservations(allowed: [])
   private let isSet = Mutex(false)
 
@@ -71,10 +72,17 @@ public final class VFIOContainer: AddressSpace {
   /// The page size: what every IOMMU driver of Linux maps.
   public var granuleByteCount: Int { MemoryPageSize.standard.byteCount }
 
-  /// Asks the kernel anew which addresses may be used. Each device may forbid some, and iommufd's imitation
-  /// learns of a device only when it is opened.
+  /// Asks the kernel anew which addresses may be used.
+  ///
+  /// Each device may forbid some, and iommufd's imitation learns of a device only when it is opened.
   func refreshAllowedRanges() throws(KernelError) {
-    reservations.narrow(to: try VFIOContainerInfo(of: owned.rawValue, subject: label).allowedRanges)
+    reservations.narrow(to: try info().allowedRanges)
+  }
+
+  /// What the container's IOMMU can do, and how many mappings are left, at this moment.
+  /// - Throws: `KernelError` for `VFIO_IOMMU_GET_INFO`, which wants a group that has joined.
+  public func info() throws(KernelError) -> VFIOContainerInfo {
+    try VFIOContainerInfo(of: owned.rawValue, subject: label)
   }
 
   /// Called when a group has joined: sets the IOMMU once, and learns which addresses may be used.

@@ -9,15 +9,26 @@ internal import LinuxHandles
 public struct VFIOContainerInfo: Hashable, Sendable {
   /// Page sizes that the IOMMU maps, as a bitmap of bytes.
   public let pageSizes: UInt64
-  /// The addresses that may be used. Without the capability: everything the kernel may accept.
+  /// The addresses that may be used.
+  ///
+  /// Without the capability: everything the kernel may accept.
   public let allowedRanges: [IOVARange]
   /// How many further mappings the container takes; nil where the kernel does not say.
   public let availableMappings: Int?
 
   init(of fd: CInt, subject: String) throws(KernelError) {
     let answer = try unsafe InfoBuffer(
-      byteCount: MemoryLayout<abi_vfio_iommu_type1_info>.size, operation: "VFIO_IOMMU_GET_INFO", subject: subject
+      byteCount: MemoryLayout<abi_vfio_iommu_type1_info>.size, operation: "VFIO_IOMMU_GET_INFO",
+      subject: subject
     ) { unsafe abi_vfio_iommu_get_info(fd, $0, $1) }
+    self.init(answer)
+  }
+
+  /// Reads an answer of `VFIO_IOMMU_GET_INFO` that is here already; nothing in it is trusted.
+  /// - Parameter bytes: `struct vfio_iommu_type1_info` and what follows it.
+  public init(decoding bytes: [UInt8]) { self.init(InfoBuffer(bytes)) }
+
+  private init(_ answer: InfoBuffer) {
     let head = answer.load(abi_vfio_iommu_type1_info.self, at: 0) ?? .init()
     pageSizes = head.flags & ABI_VFIO_IOMMU_INFO_PGSIZES != 0 ? head.iova_pgsizes : 0
     var ranges: [IOVARange]?
@@ -46,11 +57,15 @@ public struct VFIOContainerInfo: Hashable, Sendable {
 
   private static func ranges(_ answer: InfoBuffer, at byteOffset: Int) -> [IOVARange]? {
     let headSize = MemoryLayout<abi_vfio_iommu_type1_info_cap_iova_range>.size
-    guard let head = answer.load(abi_vfio_iommu_type1_info_cap_iova_range.self, at: byteOffset) else { return nil }
+    guard let head = answer.load(abi_vfio_iommu_type1_info_cap_iova_range.self, at: byteOffset) else {
+      return nil
+    }
     var ranges: [IOVARange] = []
     for index in 0..<Int(head.nr_iovas) {
       let place = byteOffset + headSize + index * MemoryLayout<abi_vfio_iova_range>.size
-      guard let range = answer.load(abi_vfio_iova_range.self, at: place), range.start <= range.end else { break }
+      guard let range = answer.load(abi_vfio_iova_range.self, at: place), range.start <= range.end else {
+        break
+      }
       ranges.append(IOVARange(start: IOVA(range.start), last: IOVA(range.end)))
     }
     return ranges

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import DMACore
 internal import IOMMUFD
 public import LinuxHandles
 public import PCIBus
@@ -31,7 +32,7 @@ extension VFIODevice {
             + "firmware, and boot Linux with intel_iommu=on")
       }
       let group = try VFIOGroup(number, joining: VFIOContainer(mode: mode), on: bus)
-      return try VFIODevice(address, in: group)
+      return try VFIODevice(address, in: group, near: function.numaNode.map { NUMANode(number: $0) })
     }
   }
 
@@ -42,7 +43,8 @@ extension VFIODevice {
       _ = try OwnedDescriptor.open("/dev/iommu", for: .readWrite)
       return .iommufd
     } catch {
-      return error.errno == .noSuchFileOrDirectory || error.errno == .operationNotSupportedByDevice ? .type1v2 : .iommufd
+      return error.errno == .noSuchFileOrDirectory || error.errno == .operationNotSupportedByDevice
+        ? .type1v2 : .iommufd
     }
   }
 }

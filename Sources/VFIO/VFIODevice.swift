@@ -30,13 +30,16 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   let interrupts: VFIOInterruptSource
 
   /// Opens a device through a group that is open already, in the group's container.
+  /// - Parameter node: The NUMA node that it is near to (`PCIFunctionInfo.numaNode`), for its resources.
   /// - Throws: `KernelError` for `VFIO_GROUP_GET_DEVICE_FD` or a question about the device.
-  public init(_ address: PCIAddress, in group: VFIOGroup) throws(KernelError) {
+  public init(
+    _ address: PCIAddress, in group: VFIOGroup, near node: NUMANode? = nil
+  ) throws(KernelError) {
     let descriptor = try group.open(address)
     try group.container.refreshAllowedRanges()
     try self.init(
       address, VFIODeviceHandle(descriptor, parent: group), mode: group.container.mode,
-      addressSpace: group.container, id: nil)
+      addressSpace: group.container, id: nil, node: node)
   }
 
   /// Opens a device by its own node, binds it to the context of an IOAS and attaches it there.
@@ -46,7 +49,8 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   public init(_ function: PCIFunctionInfo, in ioas: IOAS, on bus: PCIBus = PCIBus()) throws(KernelError) {
     guard let name = function.vfioDeviceName else {
       throw KernelError(
-        operation: "open", errno: .noSuchFileOrDirectory, subject: "the VFIO device node of \(function.address)",
+        operation: "open", errno: .noSuchFileOrDirectory,
+        subject: "the VFIO device node of \(function.address)",
         remedy: function.isBoundToVFIO
           ? "the kernel makes no device nodes (CONFIG_VFIO_DEVICE_CDEV, Linux 6.6); use --mode type1v2"
           : "bind the function first: vfioctl bind \(function.address)")
@@ -71,12 +75,12 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     try ioas.refreshAllowedRanges()
     try self.init(
       function.address, VFIODeviceHandle(descriptor, parent: ioas), mode: .iommufd, addressSpace: ioas,
-      id: IOMMUFDObjectID(bind.out_devid))
+      id: IOMMUFDObjectID(bind.out_devid), node: function.numaNode.map { NUMANode(number: $0) })
   }
 
   private init(
     _ address: PCIAddress, _ handle: VFIODeviceHandle, mode: VFIOMode, addressSpace: any AddressSpace,
-    id: IOMMUFDObjectID?
+    id: IOMMUFDObjectID?, node: NUMANode?
   ) throws(KernelError) {
     let fd = handle.descriptor
     let subject = address.description
@@ -111,7 +115,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     self.configuration = VFIOConfigurationSpace(of: handle, region: configuration, subject: subject)
     resources = PCIFunctionResources(
       barByteCounts: PCIBAR.Index.allCases.map { Int(regions[$0.rawValue].byteCount) }, vectorCounts: counts,
-      isResettable: info.flags & ABI_VFIO_DEVICE_FLAGS_RESET != 0)
+      isResettable: info.flags & ABI_VFIO_DEVICE_FLAGS_RESET != 0, node: node)
     self.handle = handle
     interrupts = VFIOInterruptSource(of: handle, counts: counts, subject: subject)
   }
@@ -121,7 +125,8 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
       return try OwnedDescriptor.open(path, for: .readWrite)
     } catch {
       switch error.errno {
-      case .permissionDenied: throw error.advising("run as root, or give your user this node: chown $USER \(path)")
+      case .permissionDenied:
+        throw error.advising("run as root, or give your user this node: chown $USER \(path)")
       case .resourceBusy: throw error.advising(DeviceHolders.remedy(for: path, on: bus))
       default: throw error
       }
@@ -133,7 +138,8 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     case .notPermitted:
       "the IOMMU cannot keep this device's interrupts apart from others (no interrupt remapping)"
     case .invalidArgument:
-      "the device is bound already through this descriptor, or its IOMMU is not cache coherent"
+      // The kernel's answer for a device that is open elsewhere, and for an IOMMU that it does not take.
+      "\(DeviceHolders.otherHolders(of: path, on: bus)); or its IOMMU is not cache coherent"
     case .resourceBusy: DeviceHolders.remedy(for: path, on: bus)
     default: nil
     }

@@ -26,6 +26,8 @@ final class VFIODeviceHandle: Sendable {
   func detach() throws(KernelError) {
     var command = abi_vfio_device_detach_iommufd_pt()
     let fd = owned.rawValue
-    try kernelRelease("VFIO_DEVICE_DETACH_IOMMUFD_PT") { unsafe abi_vfio_device_detach_iommufd_pt(fd, &command) }
+    try kernelRelease("VFIO_DEVICE_DETACH_IOMMUFD_PT") {
+      unsafe abi_vfio_device_detach_iommufd_pt(fd, &command)
+    }
   }
 }

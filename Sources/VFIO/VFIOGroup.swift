@@ -12,14 +12,17 @@ public final class VFIOGroup: Sendable {
   /// The kernel's number of the group.
   public let number: Int
   private let owned: OwnedDescriptor
-  /// The address space that it joined. Released after the group's descriptor.
+  /// The address space that it joined.
+  ///
+  /// Released after the group's descriptor.
   public let container: VFIOContainer
 
   /// Opens a group and lets it join a container.
   /// - Throws: `KernelError` for `open` (`ENOENT`: no function of the group is bound to vfio-pci; `EBUSY`:
   ///   another process has it, named in the remedy), `VFIO_GROUP_GET_STATUS` (the group is not viable; the
   ///   members in the way are named), `VFIO_GROUP_SET_CONTAINER` or `VFIO_SET_IOMMU`.
-  public init(_ number: Int, joining container: VFIOContainer, on bus: PCIBus = PCIBus()) throws(KernelError) {
+  public init(_ number: Int, joining container: VFIOContainer, on bus: PCIBus = PCIBus()) throws(KernelError)
+  {
     let path = "/dev/vfio/\(number)"
     do throws(KernelError) {
       owned = try OwnedDescriptor.open(path, for: .readWrite)

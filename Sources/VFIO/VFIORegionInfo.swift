@@ -40,6 +40,17 @@ public struct VFIORegionInfo: Hashable, Sendable {
       byteCount: MemoryLayout<abi_vfio_region_info>.size, operation: "VFIO_DEVICE_GET_REGION_INFO",
       subject: "\(subject), region \(index.rawValue)"
     ) { unsafe abi_vfio_device_get_region_info(fd, index.rawValue, $0, $1) }
+    self.init(index, answer)
+  }
+
+  /// Reads an answer of `VFIO_DEVICE_GET_REGION_INFO` that is here already.
+  ///
+  /// Nothing in it is trusted: a chain of capabilities that loops or leaves the answer ends, and areas beyond
+  /// the region are left out.
+  /// - Parameter bytes: `struct vfio_region_info` and what follows it; too short an answer is a region of 0 bytes.
+  public init(_ index: VFIORegionIndex, decoding bytes: [UInt8]) { self.init(index, InfoBuffer(bytes)) }
+
+  private init(_ index: VFIORegionIndex, _ answer: InfoBuffer) {
     let head = answer.load(abi_vfio_region_info.self, at: 0) ?? .init()
     self.index = index
     byteCount = head.size
@@ -67,7 +78,9 @@ public struct VFIORegionInfo: Hashable, Sendable {
     _ answer: InfoBuffer, at byteOffset: Int, within byteCount: UInt64
   ) -> [Range<UInt64>]? {
     let headSize = MemoryLayout<abi_vfio_region_info_cap_sparse_mmap>.size
-    guard let head = answer.load(abi_vfio_region_info_cap_sparse_mmap.self, at: byteOffset) else { return nil }
+    guard let head = answer.load(abi_vfio_region_info_cap_sparse_mmap.self, at: byteOffset) else {
+      return nil
+    }
     var areas: [Range<UInt64>] = []
     for index in 0..<Int(head.nr_areas) {
       let place = byteOffset + headSize + index * MemoryLayout<abi_vfio_region_sparse_mmap_area>.size

@@ -37,7 +37,9 @@ extension DeviceTests {
       #expect(!FileManager.default.fileExists(atPath: "/dev/nvme0n1"))
       try binding.restore()
       let end = ContinuousClock.now + .seconds(10)
-      while !FileManager.default.fileExists(atPath: "/dev/nvme0n1"), ContinuousClock.now < end { usleep(10_000) }
+      while !FileManager.default.fileExists(atPath: "/dev/nvme0n1"), ContinuousClock.now < end {
+        usleep(10_000)
+      }
       #expect(FileManager.default.fileExists(atPath: "/dev/nvme0n1"))
     }
 
@@ -62,12 +64,14 @@ extension DeviceTests {
     @Test func aMountedDiskIsRefusedEvenWithForce() throws {
       try reset(LabFunction.nvme)
       let folder = NSTemporaryDirectory() + "mounted"
-      try run("/bin/mke2fs", "-q", "-F", "/dev/nvme0n1")
+      try run("/lab/bin/mke2fs", "/dev/nvme0n1")
       try run("/lab/bin/mkdir", "-p", folder)
       try run("/lab/bin/mount", "-t", "ext4", "/dev/nvme0n1", folder)
       defer { _ = try? run("/lab/bin/umount", folder) }
       let found = refusal(LabFunction.nvme, force: true)
-      #expect(found?.reason == .mounted && found?.detail.contains(folder) == true, "\(found?.description ?? "none")")
+      #expect(
+        found?.reason == .mounted && found?.detail.contains(folder) == true, "\(found?.description ?? "none")"
+      )
       #expect(try driver(LabFunction.nvme) == "nvme")
     }
 
@@ -86,7 +90,9 @@ extension DeviceTests {
       let interface = try #require(names.first)
       try run("/lab/bin/ifconfig", interface, "192.0.2.1", "up")
       let found = refusal(LabFunction.igb)
-      #expect(found?.reason == .network && found?.detail.contains(interface) == true, "\(found?.description ?? "none")")
+      #expect(
+        found?.reason == .network && found?.detail.contains(interface) == true,
+        "\(found?.description ?? "none")")
       #expect(try driver(LabFunction.igb) == "igb")
       #expect(refusal(LabFunction.igb, force: true) == nil)
       #expect(try driver(LabFunction.igb) == "vfio-pci")
@@ -97,7 +103,9 @@ extension DeviceTests {
     @Test func aGroupMemberOfAnotherDriverIsNamed() throws {
       try reset(LabFunction.eduInSharedGroup)
       let found = refusal(LabFunction.eduInSharedGroup)
-      #expect(found?.reason == .group && found?.detail.contains("virtio-pci") == true, "\(found?.description ?? "none")")
+      #expect(
+        found?.reason == .group && found?.detail.contains("virtio-pci") == true,
+        "\(found?.description ?? "none")")
       let both = [LabFunction.eduInSharedGroup, LabFunction.networkInSharedGroup]
       try binding.bind(both)
       let device = try VFIODevice.open(LabFunction.eduInSharedGroup, mode: .type1v2)
@@ -113,6 +121,26 @@ extension DeviceTests {
       try binding.restore([LabFunction.secondEdu])
     }
 
+    /// A user without rights is told which node it may not open, and the machine stays as it was.
+    @Test func withoutRightsTheNodeIsNamed() throws {
+      try LabFunction.lend(LabFunction.edu)
+      let folder = NSTemporaryDirectory()
+      try "root:x:0:0::/:/lab/bin/sh\nsomebody:x:1000:1000::/:/lab/bin/sh\n".write(
+        toFile: "/etc/passwd", atomically: false, encoding: .utf8)
+      for (mode, node) in [("iommufd", "/dev/iommu"), ("type1v2", "/dev/vfio/")] {
+        let log = "\(folder)/\(mode).log"
+        let status = try run(
+          "/lab/bin/su", "somebody", "-c",
+          "\(Lab.vfioctl) smoke \(LabFunction.edu) --mode \(mode) >\(log) 2>&1",
+          mayFail: true)
+        let text = try String(contentsOfFile: log, encoding: .utf8)
+        #expect(status == 1, "\(text)")
+        #expect(text.contains("open on \(node)") && text.contains("Permission denied"), "\(text)")
+        #expect(text.contains("run as root, or give your user this node"), "\(text)")
+      }
+      #expect(try driver(LabFunction.edu) == "vfio-pci")
+    }
+
     #if DEBUG
       /// `kill -9` of the program itself at every kernel call of a bind, from the last question before the
       /// first change on, on a real driver.
@@ -125,7 +153,8 @@ extension DeviceTests {
         try FaultPlan.$current.withValue(questions) {
           _ = try BindingGuard().refusals(of: [bus.function(at: LabFunction.igb)], target: "vfio-pci")
         }
-        #expect(all.callCount - questions.callCount > 20, "\(questions.callCount) of \(all.callCount) calls ask")
+        #expect(
+          all.callCount - questions.callCount > 20, "\(questions.callCount) of \(all.callCount) calls ask")
         var wasBound = false
         for call in questions.callCount...all.callCount {
           let status = try run(

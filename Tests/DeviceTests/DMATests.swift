@@ -45,6 +45,22 @@ extension DeviceTests {
       }
     }
 
+    @Test(arguments: VFIOMode.allCases.filter(\.usesGroup))
+    func aContainerCountsItsMappings(_ mode: VFIOMode) throws {
+      let device = try LabFunction.open(LabFunction.edu, mode)
+      let space = device.addressSpace
+      let container = try #require(space as? VFIOContainer)
+      let before = try container.info()
+      #expect(before.pageSizes & 0x1000 != 0)
+      let available = try #require(before.availableMappings)
+      let memory = try container.expose(UnsharedMemory(byteCount: 4096), access: .readWrite)
+      // iommufd's imitation has no such limit and always tells the same number.
+      let expected = mode == .type1 || mode == .type1v2 ? available - 1 : available
+      #expect(try container.info().availableMappings == expected)
+      _ = try memory.reclaim()
+      #expect(try container.info().availableMappings == available)
+    }
+
     /// The kernel's own answers, past this library's bookkeeping.
     @Test(arguments: VFIOMode.allCases)
     func theKernelRefusesOverlapsAndStrangers(_ mode: VFIOMode) throws {
@@ -67,7 +83,8 @@ extension DeviceTests {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let last = try #require(device.addressSpace.reservations.allowed.last).last
       let iova = IOVA(last.rawValue - 4095)
-      let memory = try device.addressSpace.expose(UnsharedMemory(byteCount: 4096), access: .readWrite, at: iova)
+      let memory = try device.addressSpace.expose(
+        UnsharedMemory(byteCount: 4096), access: .readWrite, at: iova)
       #expect(memory.iova == iova)
       _ = try memory.reclaim()
     }

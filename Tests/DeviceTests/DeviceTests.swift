@@ -4,7 +4,9 @@ import TestSupport
 import Testing
 import VFIO
 
-/// T3: real functions, in every mode. One test at a time: they share the functions of one machine.
+/// T3: real functions, in every mode.
+///
+/// One test at a time: they share the functions of one machine.
 @Suite(.serialized, .lab("intel-iommu"))
 struct DeviceTests {}
 

@@ -53,7 +53,9 @@ extension DeviceTests {
       #expect(try vector.wait(until: Deadline(.seconds(2))) == 1)
       window.write(1, to: acknowledge)
       window.write(1, to: raise)
-      let masked = #expect(throws: DriverError.self) { _ = try vector.wait(until: Deadline(.milliseconds(50))) }
+      let masked = #expect(throws: DriverError.self) {
+        _ = try vector.wait(until: Deadline(.milliseconds(50)))
+      }
       #expect(masked?.code == .timedOut)
       try vector.rearm()
       #expect(try vector.wait(until: Deadline(.seconds(2))) == 1, "the line is still raised")

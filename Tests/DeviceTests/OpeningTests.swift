@@ -99,7 +99,8 @@ extension DeviceTests {
       let error = #expect(throws: KernelError.self) {
         _ = try VFIODevice.open(LabFunction.edu, mode: mode)
       }
-      #expect(error?.errno == .resourceBusy || error?.errno == .invalidArgument, "\(error?.description ?? "")")
+      #expect(
+        error?.errno == .resourceBusy || error?.errno == .invalidArgument, "\(error?.description ?? "")")
       #expect(error?.remedy?.contains("\(getpid())") == true, "\(error?.description ?? "")")
       #expect(try device.configuration.vendorID == 0x1234, "the first owner is not disturbed")
     }
@@ -126,14 +127,18 @@ extension DeviceTests {
       let error = #expect(throws: KernelError.self) {
         _ = try VFIODevice.open(LabFunction.eduInSharedGroup, mode: .type1v2)
       }
-      #expect(error?.remedy?.contains("\(LabFunction.networkInSharedGroup) (virtio-pci)") == true, "\(error?.description ?? "")")
+      #expect(
+        error?.remedy?.contains("\(LabFunction.networkInSharedGroup) (virtio-pci)") == true,
+        "\(error?.description ?? "")")
     }
 
     @Test func twoFunctionsShareAContainer() throws {
       try LabFunction.lend(LabFunction.edu)
       try LabFunction.lend(LabFunction.secondEdu)
       let container = try VFIOContainer(mode: .type1v2)
-      let numbers = try [LabFunction.edu, LabFunction.secondEdu].map { try PCIBus().function(at: $0).iommuGroup }
+      let numbers = try [LabFunction.edu, LabFunction.secondEdu].map {
+        try PCIBus().function(at: $0).iommuGroup
+      }
       let first = try VFIOGroup(try #require(numbers[0]), joining: container)
       let second = try VFIOGroup(try #require(numbers[1]), joining: container)
       let device = try VFIODevice(LabFunction.edu, in: first)

@@ -22,6 +22,16 @@ extension DeviceTests {
       #expect(try vector.poll() == 1)
     }
 
+    #if DEBUG
+      /// The kernel says EAGAIN while another thread holds the device's lock: the reset is tried again.
+      @Test func aResetIsTriedAgain() throws {
+        let device = try LabFunction.open(LabFunction.nvme, .iommufd)
+        let plan = FaultPlan(atCall: 1, .fails(.resourceTemporarilyUnavailable))
+        try FaultPlan.$current.withValue(plan) { try device.reset() }
+        #expect(plan.callCount > 2)
+      }
+    #endif
+
     @Test func aFunctionWithoutResetSaysSo() throws {
       let device = try LabFunction.open(LabFunction.edu, .type1v2)
       #expect(!device.resources.isResettable)
@@ -33,7 +43,8 @@ extension DeviceTests {
   /// The smoke checks of every function, in every mode: the same as `vfioctl smoke --mode all`.
   @Suite struct SmokeTests {
     @Test(
-      arguments: VFIOMode.allCases, [LabFunction.edu, LabFunction.testDevice, LabFunction.nvme, LabFunction.igb])
+      arguments: VFIOMode.allCases,
+      [LabFunction.edu, LabFunction.testDevice, LabFunction.nvme, LabFunction.igb])
     func nothingFails(_ mode: VFIOMode, on address: PCIAddress) throws {
       let device = try LabFunction.open(address, mode)
       let facts = try PCIBus().function(at: address)

@@ -11,7 +11,10 @@ final class PlainModel: DeviceModel {
   var facts: DeviceFacts {
     DeviceFacts(
       identity: DeviceIdentity(vendorID: 0x1af4, deviceID: 0x0005, classCode: 0xff0000),
-      bars: [DeviceBAR(index: 0, byteCount: 4096, kind: .memory64), DeviceBAR(index: 4, byteCount: 32, kind: .ports)],
+      bars: [
+        DeviceBAR(index: 0, byteCount: 4096, kind: .memory64),
+        DeviceBAR(index: 4, byteCount: 32, kind: .ports),
+      ],
       capabilities: [
         .powerManagement, .pciExpress,
         .msix(vectorCount: 64, tableBAR: 0, tableOffset: 0x800, pendingBAR: 0, pendingOffset: 0xf00),

@@ -42,7 +42,8 @@ import Testing
       .lostInterrupt,
       [
         "edu factorial by MSI", "edu factorial by INTx", "edu DMA to the device and back by MSI",
-        "edu DMA to the device and back by INTx", "edu count of MSI interrupts", "edu count of INTx interrupts",
+        "edu DMA to the device and back by INTx", "edu count of MSI interrupts",
+        "edu count of INTx interrupts",
       ]
     ),
     (.doubledInterrupt, ["edu count of MSI interrupts"]),
@@ -67,7 +68,8 @@ import Testing
   func eachFaultShows(_ misbehaviour: EduMisbehaviour, _ names: Set<String>) throws {
     // Patience is short only where it is used up by design; elsewhere a busy machine must not fail the test.
     let isLate: Set<EduMisbehaviour> = [.deafFactorial, .lostInterrupt, .stuckDMA, .stuckAfterFault]
-    let report = try report(misbehaviour, patience: isLate.contains(misbehaviour) ? .milliseconds(150) : .seconds(20))
+    let report = try report(
+      misbehaviour, patience: isLate.contains(misbehaviour) ? .milliseconds(150) : .seconds(20))
     #expect(failedNames(report) == names, "\(report)")
   }
 
@@ -81,14 +83,16 @@ import Testing
     identity.subsystemID = 0x1101
     let report = try report(.none, expecting: identity)
     #expect(failedNames(report) == ["configuration space"])
-    #expect(report.description.contains("revision is 0x10, expected 0x11; subsystem is 0x1100, expected 0x1101"))
+    #expect(
+      report.description.contains("revision is 0x10, expected 0x11; subsystem is 0x1100, expected 0x1101"))
   }
 
   @Test func removedDeviceFailsInRowsAndDoesNotHang() throws {
     let function = try SimulatedFunction(EduModel())
     function.remove()
     let report = SmokeReport(checking: function, expecting: Self.edu)
-    #expect(failedNames(report).isSuperset(of: ["configuration space", "BAR0 window", "INTx by software", "reset"]))
+    #expect(
+      failedNames(report).isSuperset(of: ["configuration space", "BAR0 window", "INTx by software", "reset"]))
     // Memory is not the device's.
     #expect(!failedNames(report).contains("DMA memory of 4 KiB"))
   }

@@ -11,7 +11,9 @@ import VFIO
 /// T2: the kernel's own objects, without a device.
 @Suite(.serialized, .lab("intel-iommu"))
 struct KernelTests {
-  private func concerns(_ path: String) -> Bool { path.hasPrefix("/dev/iommu") || path.hasPrefix("/dev/vfio") }
+  private func concerns(_ path: String) -> Bool {
+    path.hasPrefix("/dev/iommu") || path.hasPrefix("/dev/vfio")
+  }
 
   @Test func anIOASWithoutDevicesAllowsAllAddresses() throws {
     let space = try IOAS(in: IOMMUFDContext())

@@ -2,14 +2,18 @@
 import Foundation
 public import Testing
 
-/// The lab: a kernel in QEMU with devices that are known. Elsewhere tests of real devices skip and say why; in
-/// the lab nothing is skipped, so that a device or a node that is missing there fails.
+/// The lab: a kernel in QEMU with devices that are known.
+///
+/// Elsewhere tests of real devices skip and say why; in the lab nothing is skipped, so that a device or a
+/// node that is missing there fails.
 public enum Lab {
   /// Which machine of Tests/Lab/machines this is, or nil outside the lab.
   public static var machine: String? { ProcessInfo.processInfo.environment["SWIFT_VFIO_LAB"] }
 
   /// Where the debug build of vfioctl is, for tests of the program itself.
-  public static var vfioctl: String { ProcessInfo.processInfo.environment["SWIFT_VFIO_VFIOCTL"] ?? "/bin/vfioctl" }
+  public static var vfioctl: String {
+    ProcessInfo.processInfo.environment["SWIFT_VFIO_VFIOCTL"] ?? "/bin/vfioctl"
+  }
 }
 
 extension Trait where Self == ConditionTrait {

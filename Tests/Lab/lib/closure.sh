@@ -132,7 +132,7 @@ resolve_program() {
   if [[ $name == */* ]]; then
     [[ -f $name ]] && program_host=$(realpath -s -- "$name")
   else
-    for candidate in "./$name" "$(type -P -- "$name" || true)" ".build/release/$name" ".build/debug/$name"; do
+    for candidate in "./$name" "$(type -P -- "$name" || true)" ".build/$name" ".build/release/$name" ".build/debug/$name"; do
       if [[ -n $candidate && -f $candidate && -x $candidate ]]; then
         program_host=$(realpath -s -- "$candidate")
         break
@@ -141,7 +141,7 @@ resolve_program() {
   fi
   if [[ -z $program_host ]]; then
     [[ $name == */* ]] || ! /bin/busybox --list | grep -qxF -- "$name" || return 0
-    setup_problem "no program '$name' (looked in the current folder, PATH, .build/release and .build/debug)"
+    setup_problem "no program '$name' (looked in the current folder, PATH, .build, .build/release and .build/debug)"
   fi
   check_guest_path "$program_host"
   program_guest=$program_host

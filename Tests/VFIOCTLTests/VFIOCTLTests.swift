@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import Testing
+
+/// The program as a user runs it: its output, its messages, its exit codes.
+@Suite struct VFIOCTLTests {
+  struct Outcome {
+    let status: Int32
+    let output: String
+    let messages: String
+  }
+
+  static func vfioctl(_ arguments: String...) throws -> Outcome {
+    // The program is built beside the tests.
+    let folder = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
+    let process = Process()
+    process.executableURL = folder.appendingPathComponent("vfioctl")
+    process.arguments = arguments
+    let (output, messages) = (Pipe(), Pipe())
+    process.standardOutput = output
+    process.standardError = messages
+    try process.run()
+    let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    let errors = String(decoding: messages.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    return Outcome(status: process.terminationStatus, output: text, messages: errors)
+  }
+
+  @Test(
+    arguments: ["show", "bind", "unbind", "restore", "smoke"], ["2", "00:02", "00:20.0", "0000:00:02.8", "x"])
+  func aMalformedAddressIsWrongUsage(_ command: String, _ text: String) throws {
+    let outcome = try Self.vfioctl(command, text)
+    #expect(outcome.status == 64)
+    #expect(outcome.messages.contains("'\(text)' is not a PCI address"), "\(outcome.messages)")
+    #expect(outcome.output.isEmpty)
+  }
+
+  @Test(arguments: ["show", "bind", "unbind", "smoke"])
+  func aFunctionThatIsNotThereIsNamed(_ command: String) throws {
+    let outcome = try Self.vfioctl(command, "fffe:fe:1f.7")
+    #expect(outcome.status == 1)
+    let text = outcome.messages + outcome.output
+    #expect(text.contains("fffe:fe:1f.7") || text.contains("vfio-pci"), "\(text)")
+  }
+
+  @Test func listAndGroupsPrintATableOrJSON() throws {
+    for command in ["list", "groups"] {
+      let table = try Self.vfioctl(command)
+      #expect(table.status == 0 && !table.output.contains("\u{1b}"), "no colours into a pipe")
+      let json = try Self.vfioctl(command, "--json")
+      let value = try JSONSerialization.jsonObject(with: Data(json.output.utf8))
+      #expect(value is [[String: Any]])
+    }
+    let functions = try JSONSerialization.jsonObject(with: Data(Self.vfioctl("list", "--json").output.utf8))
+    for function in try #require(functions as? [[String: Any]]) {
+      #expect(function["address"] is String && function["vendorID"] is String && function["bars"] is [Any])
+    }
+    let dot = try Self.vfioctl("groups", "--dot").output
+    #expect(dot.hasPrefix("graph iommu_groups {") && dot.hasSuffix("}\n"))
+  }
+
+  @Test func theSimulatedSmokeTestPasses() throws {
+    let outcome = try Self.vfioctl("smoke", "--simulated")
+    #expect(outcome.status == 0, "\(outcome.output)")
+    #expect(outcome.output.contains("18 passed, 0 failed, 0 skipped"), "\(outcome.output)")
+  }
+
+  @Test(arguments: [
+    ("wrongIdentification", "edu identification"), ("lostInterrupt", "edu factorial by MSI"),
+    ("stuckDMA", "edu DMA to the device and back, polled"),
+    ("corruptedDMA", "edu DMA to the device and back by MSI"),
+    ("stuckAfterFault", "edu DMA to an unmapped address"),
+    ("doubledInterrupt", "edu count of MSI interrupts"),
+  ])
+  func aBrokenDeviceFailsTheRightCheck(_ misbehaviour: String, _ check: String) throws {
+    let outcome = try Self.vfioctl("smoke", "--simulated", "--misbehaviour", misbehaviour)
+    #expect(outcome.status == 1)
+    let row = outcome.output.split(separator: "\n").first { $0.contains(check) }
+    #expect(row?.contains("FAIL") == true, "\(outcome.output)")
+    let json = try Self.vfioctl("smoke", "--simulated", "--misbehaviour", misbehaviour, "--json")
+    #expect(json.status == 1)
+    let runs = try JSONSerialization.jsonObject(with: Data(json.output.utf8)) as? [[String: Any]]
+    let checks = try #require(runs?.first?["checks"] as? [[String: Any]])
+    #expect(checks.contains { $0["outcome"] as? String == "FAIL" })
+  }
+
+  @Test func contradictionsAreWrongUsage() throws {
+    #expect(try Self.vfioctl("smoke", "--simulated", "00:02.0").status == 64)
+    #expect(try Self.vfioctl("smoke", "00:02.0", "--misbehaviour", "stuckDMA").status == 64)
+    #expect(try Self.vfioctl("smoke", "--mode", "fastest").messages.contains("compat-type1v2"))
+    #expect(try Self.vfioctl("bind").status == 64)
+  }
+
+  /// What the README shows is what is built.
+  @Test func theProgramOfTheReadmeIsTheExample() throws {
+    let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent()
+    let readme = try String(contentsOf: root.appendingPathComponent("README.md"), encoding: .utf8)
+    let example = try String(
+      contentsOf: root.appendingPathComponent("Examples/ReadBAR/ReadBAR.swift"), encoding: .utf8)
+    #expect(readme.contains("```swift\n\(example)```"))
+    #expect(example.split(separator: "\n").count <= 15)
+  }
+}
