@@ -122,6 +122,11 @@ let package = Package(
     .executableTarget(
       name: "HotLoops", dependencies: ["CTwins", "DMACore", "DeviceRegisters", "LinuxHandles", system],
       path: "Benchmarks/HotLoops", swiftSettings: strict),
+    // Benchmark of the IOVA allocator and map, with C twins.
+    .target(name: "CTwinsIOVA", path: "Benchmarks/CTwins-IOVA"),
+    .executableTarget(
+      name: "IOVALoops", dependencies: ["CTwinsIOVA", "DMACore"], path: "Benchmarks/IOVA",
+      swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17
 )

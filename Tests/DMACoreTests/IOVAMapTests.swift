@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import DMACore
+import Glibc
 import Synchronization
 import Testing
 
@@ -133,63 +134,63 @@ import Testing
     let map = IOVAMap()
     let isOver = Atomic<Bool>(false)
     let readerCount = Atomic<Int>(0)
-    /// What the writer wrote before it inserted a slot: 64 words by slot.
-    let payload: [Atomic2] = (0..<64).map { _ in Atomic2() }
+    let foundCount = Atomic<Int>(0)
+    let wrongCount = Atomic<Int>(0)
+    /// By slot: what the writer wrote before it inserted the slot.
+    let payloads = (0..<64).map { _ in Payload() }
+
+    /// The place of a slot in one of 16 leaves: some below 2^48, some above.
+    static func start(_ slot: Int, leaf: UInt64) -> UInt64 { leaf << 45 + UInt64(slot) * 8192 }
+
+    func read() {
+      readerCount.add(1, ordering: .releasing)
+      var (leaf, found, wrong) = (UInt64(0), 0, 0)
+      while !isOver.load(ordering: .relaxed) {
+        for slot in 0..<64 {
+          let start = Self.start(slot, leaf: leaf)
+          if map.slot(at: IOVA(start + 4096)) != nil { wrong += 1 }
+          guard let seen = map.slot(at: IOVA(start)) else { continue }
+          found += 1
+          if seen != slot || payloads[slot].value.load(ordering: .relaxed) == 0 { wrong += 1 }
+        }
+        leaf = (leaf + 1) & 15
+      }
+      foundCount.add(found, ordering: .releasing)
+      wrongCount.add(wrong, ordering: .releasing)
+    }
   }
-  private final class Atomic2: Sendable {
+  private final class Payload: Sendable {
     let value = Atomic<UInt64>(0)
   }
 
   /// Two threads look addresses up while a third inserts and removes: a slot that is found is one that was
   /// inserted there, and what was written before is seen.
-  @Test func lookUpsGoOnWhileAnotherInserts() async {
+  @Test(.timeLimit(.minutes(1)))
+  func lookUpsGoOnWhileAnotherInserts() throws {
     #if DEBUG
-      let rounds: UInt64 = 2000
+      let rounds = 20_000
     #else
-      let rounds: UInt64 = 50_000
+      let rounds = 400_000
     #endif
     let shared = Shared()
-    func start(_ slot: UInt32, _ round: UInt64) -> UInt64 { (round << 29) + UInt64(slot) * 8192 }
-    let wrong = await withTaskGroup(of: UInt64.self) { group in
-      for _ in 0..<2 {
-        group.addTask {
-          var (wrong, found) = (UInt64(0), UInt64(0))
-          shared.readerCount.add(1, ordering: .releasing)
-          while !shared.isOver.load(ordering: .relaxed) {
-            for slot in 0..<64 as Range<UInt32> {
-              let place = (found & 15) << 29 + UInt64(slot) * 8192
-              guard let seen = shared.map.slot(at: IOVA(place)) else {
-                if shared.map.slot(at: IOVA(place + 4096)) != nil { wrong += 1 }
-                continue
-              }
-              found += 1
-              if seen != slot || shared.payload[Int(slot)].value.load(ordering: .relaxed) == 0 { wrong += 1 }
-            }
-            found += 1
-          }
-          return wrong
-        }
+    let readers = (0..<2).map { _ in IOVAThread { shared.read() } }
+    while shared.readerCount.load(ordering: .acquiring) < 2 { sched_yield() }
+    var failure: Failure?
+    do throws(Failure) {
+      for round in 0..<rounds {
+        let slot = round & 63
+        shared.payloads[slot].value.store(UInt64(round + 1), ordering: .relaxed)
+        let range = range(Shared.start(slot, leaf: UInt64(round >> 6 & 15)), 1)
+        if shared.map.slot(at: range.start) != nil { try shared.map.remove(range) }
+        try shared.map.insert(range, slot: UInt32(slot))
       }
-      group.addTask {
-        while shared.readerCount.load(ordering: .acquiring) < 2 { await Task.yield() }
-        for round in 0..<rounds {
-          let slot = UInt32(round & 63)
-          shared.payload[Int(slot)].value.store(round + 1, ordering: .relaxed)
-          let range = IOVARange(
-            start: IOVA(start(slot, round >> 6 & 15)), last: IOVA(start(slot, round >> 6 & 15) + 4095))
-          do throws(Failure) {
-            if shared.map.slot(at: range.start) != nil { try shared.map.remove(range) }
-            try shared.map.insert(range, slot: slot)
-          } catch {
-            shared.isOver.store(true, ordering: .relaxed)
-            return 1
-          }
-        }
-        shared.isOver.store(true, ordering: .relaxed)
-        return 0
-      }
-      return await group.reduce(0, +)
+    } catch {
+      failure = error
     }
-    #expect(wrong == 0)
+    shared.isOver.store(true, ordering: .relaxed)
+    for reader in readers { reader.join() }
+    #expect(failure == nil)
+    #expect(shared.wrongCount.load(ordering: .acquiring) == 0)
+    #expect(shared.foundCount.load(ordering: .acquiring) > 0)
   }
 }
