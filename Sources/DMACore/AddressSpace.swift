@@ -51,19 +51,10 @@ extension AddressSpace {
     _ memory: consuming UnsharedMemory, access: DMAAccess, sharing: DMASharing = .streaming,
     at iova: IOVA? = nil, addressBits: Int = 64
   ) throws(KernelError) -> DMAMemory {
-    precondition((1...64).contains(addressBits), "a device drives 1 to 64 address bits")
-    let limit = IOVA(addressBits == 64 ? .max : (1 << UInt64(addressBits)) - 1)
-    let byteCount = memory.byteCount
-    // A whole huge page can only be one entry of the IOMMU's page table where the IOVA is aligned to it too.
-    let alignment = max(granuleByteCount, byteCount >= 1 << 21 ? 1 << 21 : granuleByteCount)
-    let range = try reservations.take(
-      at: iova, byteCount: byteCount, alignment: alignment, granule: granuleByteCount, upTo: limit, in: label)
-    do throws(KernelError) {
-      try unsafe mapPages(memory.pages.baseAddress, to: range, access: access, sharing: sharing)
-    } catch {
-      reservations.giveBack(range)
-      throw error
-    }
-    return DMAMemory(memory.intoPages(), range: range, space: self)
+    let pages = memory.intoPages()
+    let exposure = try DMAExposure(
+      of: 0..<pages.byteCount, of: pages, in: self, access: access, sharing: sharing, at: iova,
+      addressBits: addressBits)
+    return DMAMemory(exposure)
   }
 }

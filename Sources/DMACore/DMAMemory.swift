@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import CMMIO
 public import DeviceRegisters
-internal import CLinuxABI
 public import LinuxHandles
-internal import Synchronization
 
 /// When a load or store of shared memory happens, as the device sees it.
 public enum DMAOrdering: Sendable {
@@ -31,13 +29,12 @@ public struct DMAMemory: ~Copyable, @unchecked Sendable {
   public let iova: IOVA
   @usableFromInline let exposure: DMAExposure
 
-  init(_ pages: consuming MappedMemory, range: IOVARange, space: any AddressSpace) {
-    let bytes = unsafe pages.relinquish()
-    // SAFETY: a mapping has a first byte.
-    unsafe baseAddress = unsafe bytes.baseAddress.unsafelyUnwrapped
-    byteCount = bytes.count
-    iova = range.start
-    exposure = unsafe DMAExposure(baseAddress, byteCount: byteCount, range: range, space: space)
+  /// - Parameter exposure: Of all its memory.
+  init(_ exposure: DMAExposure) {
+    unsafe baseAddress = unsafe exposure.pages.baseAddress
+    byteCount = exposure.pages.byteCount
+    iova = exposure.range.start
+    self.exposure = exposure
   }
 
   /// The device's address of a byte of this memory.
@@ -117,47 +114,28 @@ public struct DMAMemory: ~Copyable, @unchecked Sendable {
     exposure.space.synchronize(exposure.range, .forCPU)
   }
 
+  /// Makes a part visible to one side.
+  borrowing func sync(_ byteOffset: Int, _ byteCount: Int, _ direction: DMASyncDirection) {
+    let range = IOVARange(start: iova(at: byteOffset), last: iova(at: byteOffset + byteCount - 1))
+    if direction == .forCPU { cmmio_read_barrier() }
+    exposure.space.synchronize(range, direction)
+    if direction == .forDevice { cmmio_write_barrier() }
+  }
+
   /// Takes the memory back from the device.
   ///
   /// The caller has stopped the device's use of it first.
-  /// - Throws: `KernelError` for the unmap call. The pages are then parked: not usable, not reused.
+  /// - Throws: `KernelError`: `EBUSY` while a ``DMAShare`` lasts, naming the address spaces that hold it: this
+  ///   exposure ends, and the memory is freed when the last of them does. Else for the unmap call: the pages
+  ///   are then parked, not usable and not reused. ``PageShares/listing`` of ``shares`` tells beforehand.
   public consuming func reclaim() throws(KernelError) -> UnsharedMemory {
-    UnsharedMemory(adopting: try exposure.end())
-  }
-}
-
-/// The fact that pages are mapped for devices: ends it exactly once.
-@safe @usableFromInline
-final class DMAExposure: @unchecked Sendable {
-  private let baseAddress: UnsafeMutableRawPointer
-  private let byteCount: Int
-  let range: IOVARange
-  let space: any AddressSpace
-  private let isOver = Atomic<Bool>(false)
-
-  @unsafe
-  init(_ baseAddress: UnsafeMutableRawPointer, byteCount: Int, range: IOVARange, space: any AddressSpace) {
-    unsafe self.baseAddress = unsafe baseAddress
-    self.byteCount = byteCount
-    self.range = range
-    self.space = space
-  }
-
-  func end() throws(KernelError) -> MappedMemory {
-    precondition(!isOver.exchange(true, ordering: .acquiringAndReleasing), "an exposure ends once")
-    do throws(KernelError) {
-      try space.unmapPages(range)
+    let pages = exposure.pages
+    do throws(PageShareError) {
+      try pages.shares.checkUnshared(pages.allPages, besides: exposure.holder)
     } catch {
-      unsafe space.reservations.park(baseAddress, byteCount: byteCount)
-      throw error
+      throw KernelError(error, of: pages.byteCount)
     }
-    space.reservations.giveBack(range)
-    return unsafe MappedMemory(adopting: baseAddress, byteCount: byteCount)
-  }
-
-  deinit {
-    guard !isOver.load(ordering: .acquiring) else { return }
-    // A failure parks the pages; there is nobody to tell.
-    _ = try? end()
+    try exposure.end()
+    return UnsharedMemory(pages)
   }
 }

@@ -18,6 +18,14 @@ public struct MemoryLockLimit: Hashable, Sendable {
   /// Whether CAP_IPC_LOCK lifts the limit.
   public let isPrivileged: Bool
 
+  /// A state that is known, such as another process's.
+  public init(limit: UInt64?, locked: UInt64, pinned: UInt64, isPrivileged: Bool) {
+    self.limit = limit
+    self.locked = locked
+    self.pinned = pinned
+    self.isPrivileged = isPrivileged
+  }
+
   /// Reads the present state of this process, and the privilege of this thread.
   /// - Throws: `KernelError` for `getrlimit` or for /proc/thread-self/status.
   public static func current() throws(KernelError) -> MemoryLockLimit {
@@ -42,13 +50,67 @@ public struct MemoryLockLimit: Hashable, Sendable {
       pinned: kilobytes("VmPin") << 10, isPrivileged: capabilities & 1 << 14 != 0)
   }
 
+  /// Whom the kernel charges for pinned memory.
+  public enum Charge: Hashable, Sendable {
+    /// This process: a VFIO container, and iommufd with `RLIMIT_MODE` 1.
+    case process
+    /// This process's user, over all of its processes: iommufd. What the others pinned is not told by the kernel.
+    case user
+    /// Either: the larger of the two is taken.
+    case unknown
+  }
+
+  /// More memory to pin than the limit leaves.
+  public struct Shortage: Error, Hashable, Sendable, CustomStringConvertible {
+    /// How much is to be pinned, in bytes.
+    public let needed: UInt64
+    /// How much is pinned already, in bytes.
+    public let used: UInt64
+    /// How much may be, in bytes.
+    public let limit: UInt64
+
+    /// What would help.
+    public var remedy: String {
+      let (sum, isHuge) = used.addingReportingOverflow(needed)
+      let least = isHuge ? "unlimited" : "at least \(sum) bytes"
+      return "raise it (ulimit -l, LimitMEMLOCK= of the service) to \(least), or grant CAP_IPC_LOCK"
+    }
+
+    /// The numbers, and what would help.
+    public var description: String {
+      "RLIMIT_MEMLOCK: needed \(needed) bytes, used \(used), limit \(limit); \(remedy)"
+    }
+  }
+
+  /// Checks in advance that memory can be mapped for a device.
+  /// - Parameters:
+  ///   - byteCount: Of all that is going to be mapped. Whole pages are charged.
+  ///   - charge: Whom the address space charges.
+  /// - Throws: `Shortage`, with the numbers.
+  public func preflight(mapping byteCount: Int, charging charge: Charge = .unknown) throws(Shortage) {
+    precondition(byteCount >= 0, "a length is not negative")
+    guard !isPrivileged, let limit else { return }
+    let used =
+      switch charge {
+      case .process: locked
+      case .user: pinned
+      case .unknown: max(locked, pinned)
+      }
+    let unit = UInt64(MemoryPageSize.standard.byteCount)
+    let needed = (UInt64(byteCount) + unit - 1) / unit * unit
+    let (sum, isHuge) = used.addingReportingOverflow(needed)
+    guard isHuge || sum > limit else { return }
+    throw Shortage(needed: needed, used: used, limit: limit)
+  }
+
   /// Advice for an `ENOMEM` of a map call, with the numbers; nil where the limit is not what stood in the way.
   public func remedy(forMapping byteCount: Int) -> String? {
-    guard !isPrivileged, let limit, max(locked, pinned) + UInt64(byteCount) > limit else { return nil }
-    let used = max(locked, pinned)
-    return "RLIMIT_MEMLOCK: needed \(byteCount) bytes, used \(used), limit \(limit); "
-      + "raise it (ulimit -l, LimitMEMLOCK= of the service) to at least \(used + UInt64(byteCount)) bytes, "
-      + "or grant CAP_IPC_LOCK"
+    do throws(Shortage) {
+      try preflight(mapping: byteCount)
+      return nil
+    } catch {
+      return error.description
+    }
   }
 }
 
