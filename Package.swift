@@ -85,7 +85,8 @@ let package = Package(
       ], path: "Sources/vfioctl", swiftSettings: strict),
     // Benchmarks, beside their C twins.
     .target(name: "CShares", path: "Benchmarks/CShares"),
-    .executableTarget(name: "SharesBenchmark", dependencies: ["DMACore", "CShares"], path: "Benchmarks/Shares"),
+    .executableTarget(
+      name: "SharesBenchmark", dependencies: ["DMACore", "CShares"], path: "Benchmarks/Shares"),
     // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.
     .target(name: "CTestSupport", path: "Tests/CTestSupport"),
     .target(
