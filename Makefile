@@ -7,7 +7,7 @@ SWIFT_BUILD ?= swift build
 STATIC := -c release --static-swift-stdlib --scratch-path .build/static -Xswiftc -use-ld=lld -Xlinker --icf=all
 LAB := Tests/Lab/lab
 
-.PHONY: help smoke test check setup release tests lint imports kernel-tests device-tests release-tests bench hotpath hot-loops clean
+.PHONY: help smoke test check setup release tests lint kernel-tests device-tests release-tests bench hotpath hot-loops clean
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16

@@ -2,6 +2,7 @@
 import Foundation
 import LinuxHandles
 import PCIBus
+import SystemPackage
 import TestSupport
 import Testing
 import VFIO
@@ -116,9 +117,16 @@ extension DeviceTests {
 
     @Test func aDeviceInUseIsNotTakenAway() throws {
       let device = try LabFunction.open(LabFunction.secondEdu, .type1v2)
-      #expect(try device.configuration.vendorID == 0x1234)
+      let error = #expect(throws: BindingError.self) { try binding.restore([LabFunction.secondEdu]) }
+      guard case .kernel(let busy) = error else {
+        Issue.record("\(String(describing: error))")
+        return
+      }
+      #expect(busy.errno == .resourceBusy && "\(busy)".contains("\(getpid())"), "\(busy)")
+      #expect(try driver(LabFunction.secondEdu) == "vfio-pci")
+      #expect(try device.configuration.vendorID == 0x1234, "the owner is not disturbed")
       try device.close()
-      try binding.restore([LabFunction.secondEdu])
+      #expect(try binding.restore([LabFunction.secondEdu]) == [LabFunction.secondEdu])
     }
 
     /// A user without rights is told which node it may not open, and the machine stays as it was.
