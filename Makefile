@@ -6,6 +6,7 @@ SWIFT_BUILD ?= swift build
 # folds identical functions, a quarter of a megabyte.
 STATIC := -c release --static-swift-stdlib --scratch-path .build/static -Xswiftc -use-ld=lld -Xlinker --icf=all
 LAB := Tests/Lab/lab
+LOOPS := HotLoops IOVALoops SharesBenchmark
 
 .PHONY: help smoke test check setup release tests lint kernel-tests device-tests release-tests bench hotpath hot-loops clean
 
@@ -49,7 +50,7 @@ lint: setup ## Style, as CI checks it.
 
 # With the flags of `release`, in its folder: tests are built with others.
 hot-loops: setup
-	$(SWIFT_BUILD) $(STATIC) --product HotLoops
+	@set -e; for program in $(LOOPS); do $(SWIFT_BUILD) $(STATIC) --product $$program; done
 
 bench: setup ## Print the benchmark tables; see Benchmarks/README.md.
 	Benchmarks/run
