@@ -22,8 +22,9 @@ enum Main {
     defer { unsafe cshares_free(twin) }
     // Known at run time only.
     let (one, many) = (CommandLine.arguments.count, CommandLine.arguments.count * 512)
-    for (unit, name) in [(many, "512 pages a call"), (one, "1 page a call")] {
-      Measurement.compare("PageShareTable, share and unshare, \(name)", .init(checked: 1.05)) {
+    // One page is dwarfed by the calls: these are not inlined, and may throw.
+    for (unit, name, limit) in [(many, "512 pages a call", 1.05), (one, "1 page a call", nil)] {
+      Measurement.compare("PageShareTable, share and unshare, \(name)", .init(checked: limit)) {
         shareTable(table, unit, $0)
       } twin: {
         unsafe cshares_loop(twin, Int64(pageCount), Int64(unit), $0)
