@@ -79,7 +79,7 @@ enum Main {
 
   private static func exposure() throws {
     let space = PlainAddressSpace()
-    for (name, byteCount) in [("4 KiB", 4096), ("2 MiB", 1 << 21)] {
+    for (name, byteCount) in [("4 KiB", 4096), ("2 MiB of 4 KiB pages", 1 << 21)] {
       var memory: UnsharedMemory? = try UnsharedMemory(byteCount: byteCount)
       Measurement.count("AddressSpace, expose and reclaim, \(name)", atMost: nil) {
         exposeAndReclaim(&memory, space, $0)
