@@ -25,10 +25,9 @@ final class DMAExposure: @unchecked Sendable {
       at: iova, byteCount: bytes.count, alignment: alignment, granule: granule,
       upTo: .highest(addressBits: addressBits), in: space.label)
     let unit = pages.shares.pageByteCount
-    let first = bytes.lowerBound / unit
     do throws(PageShareError) {
       holder = try pages.shares.share(
-        first..<first + (bytes.count + unit - 1) / unit, by: "\(space.label), \(range)")
+        bytes.lowerBound / unit..<(bytes.upperBound + unit - 1) / unit, by: space.label, at: range)
     } catch {
       space.reservations.giveBack(range)
       throw KernelError(error, of: pages.byteCount)

@@ -62,7 +62,7 @@ extension DMAMemory {
     sharing: DMASharing = .streaming, at iova: IOVA? = nil, addressBits: Int = 64
   ) throws(KernelError) -> DMAShare {
     let part = bytes ?? 0..<byteCount
-    let unit = max(exposure.pages.shares.pageByteCount, space.granuleByteCount)
+    let unit = max(MemoryPageSize.standard.byteCount, space.granuleByteCount)
     guard !part.isEmpty, part.lowerBound >= 0, part.upperBound <= byteCount,
       part.lowerBound % unit == 0, part.count % unit == 0
     else {

@@ -12,6 +12,8 @@ internal import SystemPackage
 public final class VFIOContainer: AddressSpace {
   /// By which interface, and which version of the type 1 IOMMU.
   public let mode: VFIOMode
+  /// For messages.
+  public let label: String
   private let owned: OwnedDescriptor
   /// Addresses handed out.
   ///
@@ -32,6 +34,7 @@ public final class VFIOContainer: AddressSpace {
       throw error.advising(Self.remedy(for: error.errno, opening: path))
     }
     let fd = owned.rawValue
+    label = "container (\(mode.rawValue), fd \(fd))"
     let version = try kernelCall("VFIO_GET_API_VERSION", on: path) { abi_vfio_get_api_version(fd) }
     guard version == ABI_VFIO_API_VERSION else {
       throw KernelError(
@@ -65,9 +68,6 @@ public final class VFIOContainer: AddressSpace {
   }
 
   var descriptor: CInt { owned.rawValue }
-
-  /// For messages.
-  public var label: String { "container (\(mode.rawValue))" }
 
   /// The page size: what every IOMMU driver of Linux maps.
   public var granuleByteCount: Int { MemoryPageSize.standard.byteCount }
