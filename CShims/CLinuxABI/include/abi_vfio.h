@@ -64,6 +64,7 @@
 #define ABI_VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL 3u
 #define ABI_VFIO_DMA_MAP_FLAG_READ (1u << 0)
 #define ABI_VFIO_DMA_MAP_FLAG_WRITE (1u << 1)
+#define ABI_VFIO_DMA_UNMAP_FLAG_ALL (1u << 1)
 
 struct abi_vfio_info_cap_header {
   uint16_t id;
