@@ -38,7 +38,7 @@ public struct ExposedRange: Sendable {
       let pages = entry.pages.clamped(to: own)
       guard !pages.isEmpty else { return nil }
       let first = range.start.advanced(byByteCount: pages.lowerBound * unit - bytes.lowerBound)
-      let last = min(range.last.rawValue, first.rawValue + UInt64(pages.count * unit) - 1)
+      let last = min(range.last.rawValue, first.rawValue + (UInt64(pages.count * unit) - 1))
       return ExposureListing(
         range: IOVARange(start: first, last: IOVA(last)), pages: pages, pageByteCount: unit, access: access,
         sharing: sharing, isParked: isParked, holders: entry.holders)

@@ -46,7 +46,8 @@ public final class IOVAReservations: Sendable {
     guard outCount == 0 else {
       throw KernelError(
         operation: "open address space", errno: .resourceBusy, subject: "\(ranges.count) ranges",
-        remedy: "\(outCount) ranges are handed out; reclaim their memory first, or narrow(to:) what is allowed")
+        remedy:
+          "\(outCount) ranges are handed out; reclaim their memory first, or narrow(to:) what is allowed")
     }
   }
 

@@ -27,7 +27,6 @@ public final class VFIOContainer: AddressSpace {
   public init(mode: VFIOMode) throws(KernelError) {
     precondition(mode.usesGroup, "iommufd's own mode has no container")
     self.mode = mode
-    label = "container (\(mode.rawValue))"
     let path = mode.nodePath
     do throws(KernelError) {
       owned = try OwnedDescriptor.open(path, for: .readWrite)
@@ -35,6 +34,7 @@ public final class VFIOContainer: AddressSpace {
       throw error.advising(Self.remedy(for: error.errno, opening: path))
     }
     let fd = owned.rawValue
+    label = "container (\(mode.rawValue), fd \(fd))"
     let version = try kernelCall("VFIO_GET_API_VERSION", on: path) { abi_vfio_get_api_version(fd) }
     guard version == ABI_VFIO_API_VERSION else {
       throw KernelError(
@@ -127,7 +127,8 @@ public final class VFIOContainer: AddressSpace {
         unsafe abi_vfio_iommu_map_dma(fd, &command)
       }
     } catch {
-      guard error.errno == .noSpace, let budget = try? mappingBudget(), let available = budget.available else {
+      guard error.errno == .noSpace, let budget = try? mappingBudget(), let available = budget.available
+      else {
         throw error.advisingOnMemoryLock(mapping: Int(command.size))
       }
       throw error.advising(
