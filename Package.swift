@@ -80,7 +80,7 @@ let package = Package(
     .executableTarget(
       name: "vfioctl",
       dependencies: [
-        "VFIO", "DeviceSimulation", "SmokeChecks", "DriverCore", "PCIBus", "LinuxHandles", system,
+        "VFIO", "DeviceSimulation", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "LinuxHandles", system,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], path: "Sources/vfioctl", swiftSettings: strict),
     // Benchmarks, beside their C twins.

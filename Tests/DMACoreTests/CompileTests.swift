@@ -63,7 +63,7 @@ import Testing
     let arguments: [String] = [
       "-emit-sil", "-o", "/dev/null", "-module-name", "Cases", "-swift-version", "6",
       "-diagnostic-style", "llvm", "-enable-experimental-feature", "Lifetimes",
-      "-module-cache-path", "\(products.path)/ModuleCache", "-I", "\(products.path)/Modules",
+      "-module-cache-path", "\(products.path)/CompileCasesCache", "-I", "\(products.path)/Modules",
       "-Xcc", "-I\(root.path)/CShims/CMMIO/include", "-Xcc", "-I\(root.path)/CShims/CLinuxABI/include",
       "-I", "\(root.path)/CShims/CLibNUMA",
       "-I", "\(root.path)/.build/checkouts/swift-system/Sources/CSystem/include", source.path,
