@@ -28,11 +28,10 @@ final class DMAExposure: @unchecked Sendable {
       at: iova, byteCount: bytes.count, alignment: Self.alignment(bytes.count, space.granuleByteCount),
       granule: space.granuleByteCount, upTo: .highest(addressBits: addressBits), in: label)
     let unit = pages.shares.pageByteCount
-    let first = bytes.lowerBound / unit
     let holder: PageShareHolder
     do throws(PageShareError) {
       holder = try pages.shares.share(
-        first..<first + (bytes.count + unit - 1) / unit, by: label, at: range)
+        bytes.lowerBound / unit..<(bytes.upperBound + unit - 1) / unit, by: label, at: range)
     } catch {
       reservations.giveBack(range)
       throw KernelError(error, of: pages.byteCount)

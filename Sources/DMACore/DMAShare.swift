@@ -71,7 +71,7 @@ extension DMAMemory {
 
   /// Refuses a part that is not of whole pages inside the memory.
   borrowing func checkPart(_ part: Range<Int>, sharedWith space: any AddressSpace) throws(KernelError) {
-    let unit = max(exposure.pages.shares.pageByteCount, space.granuleByteCount)
+    let unit = max(MemoryPageSize.standard.byteCount, space.granuleByteCount)
     guard !part.isEmpty, part.lowerBound >= 0, part.upperBound <= byteCount,
       part.lowerBound % unit == 0, part.count % unit == 0
     else {

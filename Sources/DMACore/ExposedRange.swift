@@ -37,10 +37,12 @@ public struct ExposedRange: Sendable {
     return shares.listing.compactMap { entry in
       let pages = entry.pages.clamped(to: own)
       guard !pages.isEmpty else { return nil }
-      let first = range.start.advanced(byByteCount: pages.lowerBound * unit - bytes.lowerBound)
-      let last = min(range.last.rawValue, first.rawValue + (UInt64(pages.count * unit) - 1))
+      // A ledger that counts huge pages has whole ones; an exposure may be of a part.
+      let part = (pages.lowerBound * unit..<pages.upperBound * unit).clamped(to: bytes)
+      let first = range.start.advanced(byByteCount: part.lowerBound - bytes.lowerBound)
+      let last = IOVA(first.rawValue + UInt64(part.count - 1))
       return ExposureListing(
-        range: IOVARange(start: first, last: IOVA(last)), pages: pages, pageByteCount: unit, access: access,
+        range: IOVARange(start: first, last: last), pages: pages, pageByteCount: unit, access: access,
         sharing: sharing, isParked: isParked, holders: entry.holders)
     }
   }

@@ -131,8 +131,9 @@ public final class VFIOContainer: AddressSpace {
       else {
         throw error.advisingOnMemoryLock(mapping: Int(command.size))
       }
-      throw error.advising(
-        "\(MappingBudget.Shortage(needed: 1, used: budget.used, available: available))")
+      // An exposure is counted before its pages are mapped.
+      let used = exposure(at: range.start) == nil ? budget.used : budget.used - 1
+      throw error.advising("\(MappingBudget.Shortage(needed: 1, used: used, available: available))")
     }
   }
 
