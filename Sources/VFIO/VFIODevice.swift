@@ -84,8 +84,10 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   ) throws(KernelError) {
     let fd = handle.descriptor
     let subject = address.description
-    var info = abi_vfio_device_info()
-    try kernelCall("VFIO_DEVICE_GET_INFO", on: subject) { unsafe abi_vfio_device_get_info(fd, &info) }
+    let answer = try unsafe InfoBuffer(
+      byteCount: MemoryLayout<abi_vfio_device_info>.size, operation: "VFIO_DEVICE_GET_INFO", subject: subject
+    ) { unsafe abi_vfio_device_get_info(fd, $0, $1) }
+    let info = answer.load(abi_vfio_device_info.self, at: 0) ?? .init()
     var regions: [VFIORegionInfo] = []
     for index in 0..<min(info.num_regions, ABI_VFIO_PCI_CONFIG_REGION_INDEX + 1) {
       regions.append(try VFIORegionInfo(VFIORegionIndex(index), of: fd, subject: subject))

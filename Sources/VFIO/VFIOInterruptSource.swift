@@ -20,6 +20,8 @@ final class VFIOInterruptSource: InterruptSource {
     self.subject = subject
   }
 
+  private static let trigger = UInt32(ABI_VFIO_IRQ_SET_ACTION_TRIGGER)
+
   static func index(of kind: InterruptKind) -> UInt32 {
     switch kind {
     case .intx: UInt32(ABI_VFIO_PCI_INTX_IRQ_INDEX)
@@ -46,7 +48,7 @@ final class VFIOInterruptSource: InterruptSource {
     }
     do throws(KernelError) {
       try call(kind) { abi_fd, index in
-        unsafe abi_vfio_device_set_irqs_eventfd(abi_fd, index, 0, UInt32(events.count), events)
+        unsafe abi_vfio_device_set_irqs_eventfd(abi_fd, Self.trigger, index, 0, UInt32(events.count), events)
       }
     } catch {
       armed.withLock { $0 = nil }
@@ -57,17 +59,18 @@ final class VFIOInterruptSource: InterruptSource {
   func disarm(_ kind: InterruptKind) throws(KernelError) {
     // Forgotten even if the kernel objects: closing the device ends its interrupts in any case.
     armed.withLock { $0 = nil }
-    let trigger = UInt32(ABI_VFIO_IRQ_SET_ACTION_TRIGGER)
-    try call(kind) { abi_vfio_device_set_irqs_none($0, trigger, $1, 0, 0) }
+    try call(kind) { abi_vfio_device_set_irqs_none($0, Self.trigger, $1, 0, 0) }
   }
 
   func detach(_ kind: InterruptKind, vector: Int) throws(KernelError) {
     var none: Int32 = -1
-    try call(kind) { unsafe abi_vfio_device_set_irqs_eventfd($0, $1, UInt32(vector), 1, &none) }
+    try call(kind) {
+      unsafe abi_vfio_device_set_irqs_eventfd($0, Self.trigger, $1, UInt32(vector), 1, &none)
+    }
   }
 
   func trigger(_ kind: InterruptKind, vector: Int) throws(KernelError) {
-    try single(kind, vector, UInt32(ABI_VFIO_IRQ_SET_ACTION_TRIGGER))
+    try single(kind, vector, Self.trigger)
   }
 
   func mask(_ kind: InterruptKind, vector: Int) throws(KernelError) {

@@ -46,8 +46,9 @@ extension Trait where Self == ConditionTrait {
       var end: UInt64 = 0
       for field in structure.fields {
         let path = "\(structure.name).\(field.name)"
-        #expect(values["offsetof \(path)"] == end, "a hole before \(path)")
-        end += values["sizeof \(path)"] ?? 0
+        let place = values["offsetof \(path)"] ?? 0
+        #expect((place == end) != KernelNames.holes.contains(path), "a hole before \(path)")
+        end = place + (values["sizeof \(path)"] ?? 0)
       }
       #expect(values["sizeof \(structure.name)"] == end, "a hole at the end of \(structure.name)")
     }
@@ -61,13 +62,13 @@ extension Trait where Self == ConditionTrait {
       text.replacing(#/_Static_assert\(.*/#, with: "")
       .replacing("uint64_t size;\n  uint64_t offset;\n};", with: "uint64_t offset;\n  uint64_t size;\n};")
       .replacing("uint16_t version;", with: "uint8_t version;")
-      .replacing("ABI_VFIO_BASE + 11)", with: "ABI_VFIO_BASE + 12)")
+      .replacing("ABI_VFIO_BASE + 10)", with: "ABI_VFIO_BASE + 12)")
     texts["abi_vfio.h"] = wrong
     let rows = try HeaderComparison(texts: texts).rows(kernelFolder: #require(HeaderComparison.kernelFolder))
     #expect(
       Set(rows.filter { !$0.isEqual }.map(\.subject)) == [
         "offsetof abi_vfio_region_info.size", "offsetof abi_vfio_region_info.offset",
-        "sizeof abi_vfio_info_cap_header.version", "ABI_VFIO_DEVICE_RESET",
+        "sizeof abi_vfio_info_cap_header.version", "ABI_VFIO_DEVICE_SET_IRQS",
       ])
   }
 

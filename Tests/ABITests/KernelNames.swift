@@ -3,18 +3,30 @@
 /// What our names are in the kernel's headers: the prefix goes, and the few exceptions are written here.
 enum KernelNames {
   /// Our headers that mirror one of the kernel's, and which.
-  static let headers = ["abi_vfio.h": "linux/vfio.h", "abi_iommufd.h": "linux/iommufd.h"]
+  static let headers = [
+    "abi_vfio.h": "linux/vfio.h", "abi_vfio_container.h": "linux/vfio.h",
+    "abi_vfio_feature.h": "linux/vfio.h",
+    "abi_vfio_reset.h": "linux/vfio.h", "abi_iommufd.h": "linux/iommufd.h",
+    "abi_dma_buf.h": "linux/dma-buf.h",
+  ]
 
   /// Our headers that mirror none: they may not declare a structure or a number of the kernel.
-  static let ownHeaders: Set = ["CLinuxABI.h", "abi_syscalls.h"]
+  static let ownHeaders: Set = ["CLinuxABI.h", "abi_syscalls.h", "abi_sockets.h"]
 
-  /// iommufd's headers use names that C reserves; ours do not.
+  /// The kernel uses names that C reserves; ours do not.
   private static let fields = [
     "iommu_ioas_iova_ranges.reserved": "__reserved",
     "iommu_ioas_map.reserved": "__reserved",
     "iommu_hw_info.reserved": "__reserved",
     "iommu_hw_info_vtd.reserved": "__reserved",
+    "iommu_ioas_noiommu_get_pa.reserved": "__reserved",
+    "vfio_device_feature_dma_logging_control.reserved": "__reserved",
+    // A union of group_id and devid.
+    "vfio_pci_dependent_device.id": "group_id",
   ]
+
+  /// The only holes that the kernel itself has: before these fields.
+  static let holes: Set = ["abi_vfio_iommu_type1_info_cap_migration.pgsize_bitmap"]
 
   /// `abi_iommu_ioas_map` is `iommu_ioas_map`.
   static func structure(_ ours: String) -> String { String(ours.dropFirst("abi_".count)) }

@@ -3,4 +3,9 @@
 #pragma once
 #include "abi_syscalls.h"
 #include "abi_vfio.h"
+#include "abi_vfio_container.h"
+#include "abi_vfio_feature.h"
+#include "abi_vfio_reset.h"
 #include "abi_iommufd.h"
+#include "abi_dma_buf.h"
+#include "abi_sockets.h"

@@ -12,6 +12,8 @@
 #define ABI_IOMMU_IOAS_MAP _IO(ABI_IOMMUFD_TYPE, 0x85)
 #define ABI_IOMMU_IOAS_UNMAP _IO(ABI_IOMMUFD_TYPE, 0x86)
 #define ABI_IOMMU_GET_HW_INFO _IO(ABI_IOMMUFD_TYPE, 0x8a)
+#define ABI_IOMMU_IOAS_MAP_FILE _IO(ABI_IOMMUFD_TYPE, 0x8f)
+#define ABI_IOMMU_IOAS_NOIOMMU_GET_PA _IO(ABI_IOMMUFD_TYPE, 0x95)
 
 #define ABI_IOMMU_IOAS_MAP_FIXED_IOVA (1u << 0)
 #define ABI_IOMMU_IOAS_MAP_WRITEABLE (1u << 1)
@@ -63,6 +65,32 @@ struct abi_iommu_ioas_map {
 };
 _Static_assert(sizeof(struct abi_iommu_ioas_map) == 40, "iommu_ioas_map");
 _Static_assert(offsetof(struct abi_iommu_ioas_map, user_va) == 16, "iommu_ioas_map");
+
+/// Linux 6.14. `fd` is a memfd's or, since 7.0, that of a dma-buf of one range that VFIO exported.
+struct abi_iommu_ioas_map_file {
+  uint32_t size;
+  uint32_t flags;
+  uint32_t ioas_id;
+  int32_t fd;
+  uint64_t start;
+  uint64_t length;
+  uint64_t iova;
+};
+_Static_assert(sizeof(struct abi_iommu_ioas_map_file) == 40, "iommu_ioas_map_file");
+_Static_assert(offsetof(struct abi_iommu_ioas_map_file, start) == 16, "iommu_ioas_map_file");
+
+/// Linux 7.3. `length` comes back as the bytes that are contiguous from `out_phys` on.
+struct abi_iommu_ioas_noiommu_get_pa {
+  uint32_t size;
+  uint32_t flags;
+  uint32_t ioas_id;
+  uint32_t reserved;
+  uint64_t iova;
+  uint64_t length;
+  uint64_t out_phys;
+};
+_Static_assert(sizeof(struct abi_iommu_ioas_noiommu_get_pa) == 40, "iommu_ioas_noiommu_get_pa");
+_Static_assert(offsetof(struct abi_iommu_ioas_noiommu_get_pa, out_phys) == 32, "iommu_ioas_noiommu_get_pa");
 
 struct abi_iommu_ioas_unmap {
   uint32_t size;
@@ -116,6 +144,14 @@ ABI_INLINE int abi_iommu_ioas_iova_ranges(int fd, struct abi_iommu_ioas_iova_ran
 ABI_INLINE int abi_iommu_ioas_map(int fd, struct abi_iommu_ioas_map *command) {
   command->size = sizeof(*command);
   return abi_result(ioctl(fd, ABI_IOMMU_IOAS_MAP, command));
+}
+ABI_INLINE int abi_iommu_ioas_map_file(int fd, struct abi_iommu_ioas_map_file *command) {
+  command->size = sizeof(*command);
+  return abi_result(ioctl(fd, ABI_IOMMU_IOAS_MAP_FILE, command));
+}
+ABI_INLINE int abi_iommu_ioas_noiommu_get_pa(int fd, struct abi_iommu_ioas_noiommu_get_pa *command) {
+  command->size = sizeof(*command);
+  return abi_result(ioctl(fd, ABI_IOMMU_IOAS_NOIOMMU_GET_PA, command));
 }
 ABI_INLINE int abi_iommu_ioas_unmap(int fd, struct abi_iommu_ioas_unmap *command) {
   command->size = sizeof(*command);
