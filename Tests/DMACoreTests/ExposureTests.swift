@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import DMACore
+import Glibc
 import LinuxHandles
 import Synchronization
 import SystemPackage
@@ -122,13 +123,13 @@ import Testing
   }
 
   /// Threads that expose and reclaim while another ends everything: nothing is ended twice, lost or parked.
-  @Test(.timeLimit(.minutes(1)))
+  @Test(.timeLimit(.minutes(5)))
   func anEndOfAllWaitsForTheOthers() throws {
     let space = PageShareSpace("one")
     let shared = SharedFlag()
     let threads = (0..<3).map { index in
       IOVAThread {
-        for _ in 0..<2000 {
+        for _ in 0..<300 {
           do {
             let memory = try space.expose(
               UnsharedMemory(byteCount: 4096 * (index + 1)), access: .readWrite)
@@ -141,8 +142,10 @@ import Testing
       }
     }
     var endedByteCount: UInt64 = 0
-    let ender = ContinuousClock.now + .milliseconds(400)
-    while ContinuousClock.now < ender { endedByteCount += try space.endAllExposures() }
+    for _ in 0..<100 {
+      endedByteCount += try space.endAllExposures()
+      usleep(200)
+    }
     for thread in threads { thread.join() }
     #expect(shared.failureCount.load(ordering: .relaxed) == 0 && endedByteCount > 0)
     #expect(space.mappings.isEmpty && space.listing.isEmpty && space.reservations.parkedByteCount == 0)
