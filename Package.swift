@@ -85,7 +85,7 @@ let package = Package(
     .executableTarget(
       name: "vfioctl",
       dependencies: [
-        "VFIO", "DeviceSimulation", "SmokeChecks", "DriverCore", "PCIBus", "LinuxHandles", system,
+        "VFIO", "DeviceSimulation", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "LinuxHandles", system,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], path: "Sources/vfioctl", swiftSettings: strict),
     // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.

@@ -107,6 +107,18 @@ public final class IOAS: AddressSpace {
     try kernelCall("IOMMU_IOAS_UNMAP", on: "\(label), \(range)") { unsafe abi_iommu_ioas_unmap(fd, &command) }
   }
 
+  /// Unmaps everything; see `AddressSpace`.
+  /// - Throws: `KernelError` for `IOMMU_IOAS_UNMAP`.
+  public func unmapAllPages() throws(KernelError) -> UInt64? {
+    var command = abi_iommu_ioas_unmap()
+    command.ioas_id = id.rawValue
+    // From 0, this length means all: 2^64 itself does not fit.
+    command.length = .max
+    let fd = context.descriptor
+    try kernelCall("IOMMU_IOAS_UNMAP", on: "\(label), all") { unsafe abi_iommu_ioas_unmap(fd, &command) }
+    return command.length
+  }
+
   deinit {
     do throws(KernelError) {
       try context.destroy(id, "IOAS")

@@ -93,7 +93,7 @@ public final class VFIOContainer: AddressSpace {
       do throws(KernelError) {
         if !isSet { try kernelCall("VFIO_SET_IOMMU", on: subject) { abi_vfio_set_iommu(fd, type) } }
         let ranges = try VFIOContainerInfo(of: fd, subject: subject).allowedRanges
-        if isSet { reservations.narrow(to: ranges) } else { reservations.open(ranges) }
+        if isSet { reservations.narrow(to: ranges) } else { try reservations.open(ranges) }
         isSet = true
         return nil
       } catch {
@@ -127,12 +127,33 @@ public final class VFIOContainer: AddressSpace {
         unsafe abi_vfio_iommu_map_dma(fd, &command)
       }
     } catch {
-      throw error.errno == .noSpace
-        ? error.advising(
-          "the container has no mapping left; map fewer, larger ranges, or raise dma_entry_limit of "
-            + "vfio_iommu_type1 (65535 by default)")
-        : error.advisingOnMemoryLock(mapping: Int(command.size))
+      guard error.errno == .noSpace, let budget = try? mappingBudget(), let available = budget.available
+      else {
+        throw error.advisingOnMemoryLock(mapping: Int(command.size))
+      }
+      // An exposure is counted before its pages are mapped.
+      let used = exposure(at: range.start) == nil ? budget.used : budget.used - 1
+      throw error.advising("\(MappingBudget.Shortage(needed: 1, used: used, available: available))")
     }
+  }
+
+  /// How many further mappings the container takes; iommufd's imitation sets no limit.
+  /// - Throws: `KernelError` for `VFIO_IOMMU_GET_INFO`.
+  public func mappingBudget() throws(KernelError) -> MappingBudget {
+    let isLimited = mode == .type1 || mode == .type1v2
+    return MappingBudget(available: isLimited ? try info().availableMappings : nil, used: exposures.count)
+  }
+
+  /// Unmaps everything; see `AddressSpace`.
+  /// - Throws: `KernelError` for `VFIO_IOMMU_UNMAP_DMA`: `EINVAL` before Linux 5.12.
+  public func unmapAllPages() throws(KernelError) -> UInt64? {
+    var command = abi_vfio_iommu_type1_dma_unmap()
+    command.flags = ABI_VFIO_DMA_UNMAP_FLAG_ALL
+    let fd = owned.rawValue
+    try kernelCall("VFIO_IOMMU_UNMAP_DMA", on: "\(label), all") {
+      unsafe abi_vfio_iommu_unmap_dma(fd, &command)
+    }
+    return command.size
   }
 
   /// Unmaps exactly what `mapPages` mapped.
