@@ -7,7 +7,7 @@
 standard_devices() {
   machine_arguments+=(
     -device edu,addr=02.0
-    -device pci-testdev,addr=03.0
+    -device "pci-testdev,addr=03.0,romfile=$run_folder/test.rom"
     -drive "file=$run_folder/nvme.raw,format=raw,if=none,id=nvme-drive,cache=unsafe"
     -device nvme,serial=lab1,drive=nvme-drive,cmb_size_mb=16,addr=04.0
     -device pcie-root-port,id=rp1,bus=pcie.0,chassis=1,slot=1,addr=05.0
