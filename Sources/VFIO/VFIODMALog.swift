@@ -84,17 +84,17 @@ public struct VFIODirtyPages: Hashable, Sendable {
   }
 }
 
-extension VFIODevice {
+extension VFIOMigration {
   /// Lets the device log which pages of some ranges it writes.
   /// - Parameters:
   ///   - ranges: Aligned to the pages, not overlapping; at most 256.
   ///   - pageByteCount: The page size that is wished for; the log says which it has.
   /// - Throws: `KernelError` for `VFIO_DEVICE_FEATURE`: `ENOTTY` where the device has no log, `EINVAL` for ranges
   ///   that are not aligned or overlap, `E2BIG` for too many.
-  public borrowing func startDMALog(
+  public func startDMALog(
     of ranges: [IOVARange], pageByteCount: UInt64 = 4096
   ) throws(KernelError) -> VFIODMALog {
-    try VFIODMALog(of: handle, subject: "\(address)", ranges: ranges, pageByteCount: pageByteCount)
+    try VFIODMALog(of: handle, subject: subject, ranges: ranges, pageByteCount: pageByteCount)
   }
 }
 

@@ -34,9 +34,9 @@ extension VFIODeviceHandle {
       let (fd, number) = (descriptor, UInt32(feature.rawValue))
       let answer = try kernelCall("VFIO_DEVICE_FEATURE", on: "\(subject()), probe of \(feature)") {
         let answer = abi_vfio_device_feature_probe(fd, number, method.rawValue)
-        // ENOTTY: no such feature; EINVAL: not this way. Both are answers.
-        return [-Errno.inappropriateIOCTLForDevice.rawValue, -Errno.invalidArgument.rawValue].contains(answer)
-          ? 1 : answer
+        // ENOTTY and EOPNOTSUPP: no such feature; EINVAL: not this way. All are answers.
+        let refusals = [Errno.inappropriateIOCTLForDevice, .invalidArgument, .notSupported]
+        return refusals.contains { $0.rawValue == -answer } ? 1 : answer
       }
       if answer == 0 { methods.formUnion(method) }
     }
@@ -63,7 +63,8 @@ extension VFIODeviceHandle {
 
   /// Does what a feature without a structure does.
   func set(_ feature: VFIODeviceFeature, subject: @autoclosure () -> String) throws(KernelError) {
-    try unsafe call(feature, ABI_VFIO_DEVICE_FEATURE_SET, UnsafeMutableRawBufferPointer(start: nil, count: 0), subject())
+    try unsafe call(
+      feature, ABI_VFIO_DEVICE_FEATURE_SET, UnsafeMutableRawBufferPointer(start: nil, count: 0), subject())
   }
 
   private func call(

@@ -23,15 +23,18 @@ extension VFIODevice {
   /// proves it by the open groups; its own need not be given.
   /// - Parameter groups: The other groups that have functions there.
   /// - Throws: `KernelError` for `VFIO_DEVICE_PCI_HOT_RESET`: `EINVAL` where a function is not the caller's,
-  ///   named in the remedy; `ENODEV` where neither slot nor bus can be reset; `EBUSY` where another thread
-  ///   uses one of the devices at this moment.
+  ///   named in the remedy, or where the bus has virtual functions; `ENODEV` where neither slot nor bus can be reset; `EBUSY` or `EAGAIN` where another
+  ///   thread uses one of the devices for 2 s; `ENOTTY` where the device did not come back from the reset.
   public borrowing func hotReset(owning groups: [VFIOGroup] = []) throws(KernelError) {
-    try resetBus(owning: groups)
+    var tries = 0
+    try resetBus(owning: groups, tries: &tries)
     // The kernel restores the command register that it saved, bus master included.
     try configuration.setBusMaster(false)
   }
 
-  borrowing func resetBus(owning groups: [VFIOGroup]) throws(KernelError) {
+  /// Resets the bus or slot; the command register is as before.
+  /// - Parameter tries: Counts how often it was tried.
+  borrowing func resetBus(owning groups: [VFIOGroup], tries: inout Int) throws(KernelError) {
     let fd = handle.descriptor
     var owned: [VFIOGroup] = []
     if let own = handle.group {
@@ -39,30 +42,38 @@ extension VFIODevice {
       for group in groups where !owned.contains(where: { $0 === group }) { owned.append(group) }
     }
     let descriptors = owned.map(\.descriptor)
+    defer { extendLifetime(owned) }
     do throws(KernelError) {
-      try kernelCall("VFIO_DEVICE_PCI_HOT_RESET", on: "\(address)") {
-        unsafe abi_vfio_device_pci_hot_reset(fd, descriptors, UInt32(descriptors.count))
+      try Self.retryingReset(&tries) { () throws(KernelError) in
+        try kernelCall("VFIO_DEVICE_PCI_HOT_RESET", on: "\(address)") {
+          unsafe abi_vfio_device_pci_hot_reset(fd, descriptors, UInt32(descriptors.count))
+        }
       }
     } catch {
       guard error.errno == .invalidArgument else { throw Self.advisingOnBus(error) }
       throw error.advising(strangersRemedy(owning: Set(owned.map(\.number))))
     }
-    extendLifetime(owned)
   }
 
   private borrowing func strangersRemedy(owning groups: Set<Int>) -> String? {
     guard let info = try? hotResetInfo() else { return nil }
     let bus = PCIBus()
+    var facts: [PCIAddress: PCIFunctionInfo] = [:]
+    for function in info.functions { facts[function.address] = try? bus.function(at: function.address) }
+    let virtual = info.functions.map(\.address).filter { facts[$0]?.physicalFunction != nil }
+    if !virtual.isEmpty {
+      return "the bus has virtual functions (\(virtual.map(\.description).joined(separator: ", "))), and the "
+        + "kernel resets no bus that has some, whoever owns them; destroy them first"
+    }
     var strangers = info.strangers(owning: groups).map(\.address)
     if strangers.isEmpty {
       // Owned by group, and still refused: the kernel wants VFIO's driver on each of them.
-      strangers = info.functions.map(\.address).filter { address in
-        (try? bus.function(at: address).isBoundToVFIO) != true
-      }
+      strangers = info.functions.map(\.address).filter { facts[$0]?.isBoundToVFIO != true }
     }
     guard !strangers.isEmpty else { return nil }
-    let names = strangers.map { "\($0) (\((try? bus.function(at: $0).driver) ?? "no driver"))" }
-    return "the reset would reach functions that are not shown to be yours: \(names.joined(separator: ", ")); "
+    let names = strangers.map { "\($0) (\(facts[$0]?.driver ?? "no driver"))" }
+    return
+      "the reset would reach functions that are not shown to be yours: \(names.joined(separator: ", ")); "
       + "bind them to vfio-pci and open their groups, or bind their devices to the same iommufd"
   }
 

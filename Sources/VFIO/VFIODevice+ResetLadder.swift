@@ -21,14 +21,11 @@ extension VFIODevice {
     var report = VFIOResetReport()
     if resources.isResettable {
       report.steps.append(
-        step(.function) { () throws(KernelError) in try resetFunction() })
+        step(.function) { tries throws(KernelError) in try resetFunction(tries: &tries) })
     }
     if report.means == nil {
       report.steps.append(
-        step(.hotReset) { () throws(KernelError) in
-          try resetBus(owning: groups)
-          return 1
-        })
+        step(.hotReset) { tries throws(KernelError) in try resetBus(owning: groups, tries: &tries) })
     }
     guard report.means != nil else {
       report.isBusMasterEnabled = before.contains(.busMaster)
@@ -48,12 +45,14 @@ extension VFIODevice {
   }
 
   private borrowing func step(
-    _ means: VFIOResetReport.Means, _ body: () throws(KernelError) -> Int
+    _ means: VFIOResetReport.Means, _ body: (inout Int) throws(KernelError) -> Void
   ) -> VFIOResetReport.Step {
+    var tries = 0
     do throws(KernelError) {
-      return .init(means: means, tries: try body(), refusal: nil)
+      try body(&tries)
+      return .init(means: means, tries: tries, refusal: nil)
     } catch {
-      return .init(means: means, tries: 1, refusal: error)
+      return .init(means: means, tries: tries, refusal: error)
     }
   }
 }

@@ -22,8 +22,9 @@ final class VFIODeviceHandle: Sendable {
   /// The open group that the device was opened through; nil for one that was opened by its own node.
   var group: VFIOGroup? { parent as? VFIOGroup }
 
-  /// Maps an area of a region so that the kernel can use its largest pages: an address for 1 GiB or 2 MiB pages
-  /// where the area is as long. BARs are aligned to their length, so the area's place in its region is the rest.
+  /// Maps an area of a region at an address that lets the kernel use its largest pages: 1 GiB or 2 MiB.
+  ///
+  /// BARs are aligned to their length, so the area's place in its region is the rest to be left.
   func map(
     _ area: Range<UInt64>, of region: VFIORegionInfo
   ) throws(KernelError) -> MappedMemory {

@@ -11,7 +11,9 @@ public struct VFIOLowPower: ~Copyable, Sendable {
   private let lease: VFIOLowPowerLease
   private let wakeup: EventFD?
 
-  init(of handle: VFIODeviceHandle, subject: String, signalling wakeup: consuming EventFD?) throws(KernelError) {
+  init(of handle: VFIODeviceHandle, subject: String, signalling wakeup: consuming EventFD?)
+    throws(KernelError)
+  {
     // The wakeup's descriptor is needed before it is stored.
     lease = try VFIOLowPowerLease(of: handle, subject: subject, wakeup: wakeup?.descriptor.rawValue)
     self.wakeup = wakeup

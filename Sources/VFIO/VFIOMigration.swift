@@ -9,8 +9,8 @@ internal import SystemPackage
 /// and mediated ones. Holds the device open.
 /// - Source: `VFIO_DEVICE_FEATURE_MIGRATION` and its neighbours, include/uapi/linux/vfio.h, Linux 5.18.
 public struct VFIOMigration: Sendable {
-  private let handle: VFIODeviceHandle
-  private let subject: String
+  let handle: VFIODeviceHandle
+  let subject: String
 
   init(of handle: VFIODeviceHandle, subject: String) {
     self.handle = handle
@@ -93,7 +93,9 @@ public struct VFIOMigrationStream: ~Copyable, Sendable {
     let fd = descriptor.rawValue
     return Int(
       try kernelCall("read", on: "migration of \(subject)") {
-        let result = unsafe span.withUnsafeMutableBytes { unsafe abi_read(fd, $0.baseAddress, UInt64($0.count)) }
+        let result = unsafe span.withUnsafeMutableBytes {
+          unsafe abi_read(fd, $0.baseAddress, UInt64($0.count))
+        }
         // ENOMSG: nothing more for now, in pre-copy.
         return result == -Int64(Errno.noMessage.rawValue) ? 0 : result
       })

@@ -33,7 +33,9 @@ extension VFToken: LosslessStringConvertible {
     guard fields.map(\.utf8.count) == Self.groups else { return nil }
     let digits = Array(fields.joined())
     guard digits.allSatisfy({ $0.isASCII && $0.isHexDigit }) else { return nil }
-    bytes = stride(from: 0, to: digits.count, by: 2).compactMap { UInt8(String(digits[$0...$0 + 1]), radix: 16) }
+    bytes = stride(from: 0, to: digits.count, by: 2).compactMap {
+      UInt8(String(digits[$0...$0 + 1]), radix: 16)
+    }
   }
 
   /// `bd8d9d2b-5a5f-4f5a-a211-f591514ba1f3`.

@@ -58,10 +58,11 @@ extension DeviceTests {
       #expect(ports.byteCount == 256 && ports.mappableAreas.isEmpty)
       let window = try device.mapBAR(.bar1)
       #expect(window.mappedByteCount == 0)
-      // Byte 0 chooses a test and byte 1 is its width; the name from byte 16 on ends with a 0.
+      // Byte 0 chooses a test by its number among those of ports, and tells its number among all; the name
+      // from byte 16 on ends with a 0.
       window.store(UInt8(0), at: 0)
       #expect(window.takeFault() == nil)
-      #expect(window.load(UInt8.self, at: 0) == 0)
+      #expect(window.load(UInt8.self, at: 0) == 3)
       let name = (16..<32).map { window.load(UInt8.self, at: $0) }.prefix { $0 != 0 }
       #expect(String(decoding: name, as: UTF8.self).hasPrefix("portio"), "\(name)")
       #expect(window.takeFault() == nil)

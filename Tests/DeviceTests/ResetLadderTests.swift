@@ -90,7 +90,18 @@ extension DeviceTests {
         #expect(report.steps.first?.refusal?.operation == "VFIO_DEVICE_RESET")
       }
 
-      /// A device whose lock is always taken: the patience ends, and the number of tries is told.
+      /// The patience has an end, and the error tells how often was tried; a hot reset waits as well.
+      @Test func aHotResetIsTriedAgain() throws {
+        let device = try LabFunction.open(LabFunction.igb, .iommufd)
+        let plan = FaultPlan(atCall: 1, .fails(.resourceTemporarilyUnavailable))
+        try FaultPlan.$current.withValue(plan) { try device.hotReset() }
+        #expect(plan.callCount > 2)
+        let second = FaultPlan(atCall: 2, .fails(.resourceTemporarilyUnavailable))
+        let report = try FaultPlan.$current.withValue(second) { try device.resetByAnyMeans() }
+        #expect(report.means == .function && report.steps.map(\.tries) == [2])
+        #expect("\(report)".hasPrefix("function reset done after 2 tries"), "\(report)")
+      }
+
       @Test(arguments: [VFIOMode.iommufd, .type1v2])
       func everyCallOfAHotResetMayFail(_ mode: VFIOMode) throws {
         let device = try LabFunction.open(LabFunction.igb, mode)

@@ -47,7 +47,9 @@ import Testing
 
     /// The addresses that this process has taken, whatever is behind them.
     private func mappedBytes() throws -> Int {
-      let pages = try TextFile.contents(of: "/proc/self/statm").split(separator: " ").first.flatMap { Int($0) }
+      let pages = try TextFile.contents(of: "/proc/self/statm").split(separator: " ").first.flatMap {
+        Int($0)
+      }
       return try #require(pages) * Self.page
     }
   #endif

@@ -5,7 +5,8 @@ import Foundation
 public enum Sysfs {
   /// The text of an attribute without its end of line.
   public static func text(_ path: String) throws -> String {
-    try String(contentsOfFile: "/sys/\(path)", encoding: .utf8).trimmingCharacters(in: .whitespacesAndNewlines)
+    try String(contentsOfFile: "/sys/\(path)", encoding: .utf8).trimmingCharacters(
+      in: .whitespacesAndNewlines)
   }
 
   /// Writes an attribute.

@@ -47,7 +47,8 @@ public struct SRIOVFunction: Sendable {
         let former = try journal.validRecord(of: address)
         let driver = FunctionDriver.State(driver: before.driver, override: before.driverOverride)
         let record =
-          former ?? BindingRecord(
+          former
+          ?? BindingRecord(
             address: address, bootID: journal.bootID, previousDriver: driver.driver,
             previousOverride: driver.override, target: driver.driver)
         try journal.write(record.with(autoprobe: autoprobe))
