@@ -51,8 +51,8 @@ public struct SRIOVFunction: Sendable {
           ?? BindingRecord(
             address: address, bootID: journal.bootID, previousDriver: driver.driver,
             previousOverride: driver.override, target: driver.driver)
-        try journal.write(record.with(autoprobe: autoprobe))
         do throws(KernelError) {
+          try journal.write(record.with(autoprobe: autoprobe))
           return try state.create(count, autoprobe: autoprobe, driver: before.driver)
         } catch {
           throw undone(state, journal, former, autoprobe: autoprobe, after: error)
@@ -166,7 +166,10 @@ struct SRIOVState {
   /// Does nothing twice.
   func destroy(autoprobe: Bool?) throws(KernelError) {
     if try root.attribute(countFile) ?? "0" != "0" { try root.write("0", to: countFile) }
-    guard let autoprobe, try root.exists(autoprobeFile), try self.autoprobe() != autoprobe else { return }
-    try root.write(autoprobe ? "1" : "0", to: autoprobeFile)
+    guard let autoprobe else { return }
+    let wanted = autoprobe ? "1" : "0"
+    if let now = try root.attribute(autoprobeFile), now != wanted {
+      try root.write(wanted, to: autoprobeFile)
+    }
   }
 }
