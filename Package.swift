@@ -110,7 +110,7 @@ let package = Package(
         "LinuxHandles", system,
       ]),
     tests("ABITests", needs: []),
-    tests("VFIOTests", needs: ["VFIO", "DMACore"]),
+    tests("VFIOTests", needs: ["VFIO", "IOMMUFD", "PCIBus", "DMACore"]),
     tests("VFIOCTLTests", needs: ["vfioctl"]),
     tests("KernelTests", needs: ["IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
     tests(

@@ -11,8 +11,7 @@ int abi_vfio_device_feature(int fd, uint32_t feature, uint32_t method, void *dat
   memcpy(message, &head, sizeof(head));
   if (byteCount > 0) memcpy(message + sizeof(head), data, byteCount);
   int result = abi_result(ioctl(fd, ABI_VFIO_DEVICE_FEATURE, message));
-  if (result >= 0 && method == ABI_VFIO_DEVICE_FEATURE_GET && byteCount > 0) {
-    memcpy(data, message + sizeof(head), byteCount);
-  }
+  // SET answers in the structure as well: a migration's descriptor, the page size of a log.
+  if (result >= 0 && byteCount > 0) memcpy(data, message + sizeof(head), byteCount);
   return result;
 }

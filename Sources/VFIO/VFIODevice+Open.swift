@@ -10,10 +10,11 @@ extension VFIODevice {
   /// - Parameters:
   ///   - mode: A mode that must be used, or nil for the best that there is: iommufd where the kernel has it
   ///     and the function has a node, else the container. Only absence changes the choice; an error does not.
+  ///   - token: For functions that take part in SR-IOV under vfio-pci; see ``init(_:in:token:near:)``.
   /// - Throws: `KernelError`; the remedy says what is missing: no such function, not bound, no IOMMU, no
   ///   permission, taken by another process, a group that is not viable.
   public static func open(
-    _ address: PCIAddress, mode: VFIOMode? = nil, on bus: PCIBus = PCIBus()
+    _ address: PCIAddress, mode: VFIOMode? = nil, token: VFToken? = nil, on bus: PCIBus = PCIBus()
   ) throws(KernelError) -> VFIODevice {
     let function = try bus.function(at: address)
     guard function.isBoundToVFIO else {
@@ -23,7 +24,7 @@ extension VFIODevice {
     }
     switch mode ?? preferredMode(for: function) {
     case .iommufd:
-      return try VFIODevice(function, in: IOAS(in: IOMMUFDContext()), on: bus)
+      return try VFIODevice(function, in: IOAS(in: IOMMUFDContext()), token: token, on: bus)
     case let mode:
       guard let number = function.iommuGroup else {
         throw KernelError(
@@ -32,11 +33,12 @@ extension VFIODevice {
             + "firmware, and boot Linux with intel_iommu=on")
       }
       let group = try VFIOGroup(number, joining: VFIOContainer(mode: mode), on: bus)
-      return try VFIODevice(address, in: group, near: function.numaNode.map { NUMANode(number: $0) })
+      return try VFIODevice(
+        address, in: group, token: token, near: function.numaNode.map { NUMANode(number: $0) })
     }
   }
 
-  /// The mode that ``open(_:mode:on:)`` takes when none is asked for.
+  /// The mode that ``open(_:mode:token:on:)`` takes when none is asked for.
   public static func preferredMode(for function: PCIFunctionInfo) -> VFIOMode {
     guard function.vfioDeviceName != nil else { return .type1v2 }
     do throws(KernelError) {

@@ -7,39 +7,59 @@ internal import SystemPackage
 
 extension VFIODevice {
   /// Opens a BAR as a register window: what may be mapped is mapped, the rest goes through the kernel.
-  /// - Throws: `KernelError`: `ENXIO` where there is no such BAR, or for `mmap`.
+  /// - Throws: `KernelError`: `ENXIO` where there is no such BAR, `EBUSY` in low power, or for `mmap`.
   public borrowing func mapBAR(_ index: PCIBAR.Index) throws(KernelError) -> RegisterWindow {
-    try window(of: index, mapping: regions[index.rawValue].mappableAreas)
+    try mapRegion(.bar(index.rawValue))
   }
 
   /// Opens a BAR as a window of which nothing is mapped: each access is a system call.
   ///
   /// For comparing, and for places where a mapping is in the way; slower by a factor of hundreds.
-  /// - Throws: `KernelError`: `ENXIO` where there is no such BAR.
+  /// - Throws: `KernelError`: `ENXIO` where there is no such BAR, `EBUSY` in low power.
   public borrowing func unmappedWindow(_ index: PCIBAR.Index) throws(KernelError) -> RegisterWindow {
-    try window(of: index, mapping: [])
+    try window(of: .bar(index.rawValue), mapping: [])
+  }
+
+  /// Opens any region as a window: a BAR, the expansion ROM, VGA's ports and memory, a region of its vendor.
+  ///
+  /// A write to a region that is read-only waits as `EINVAL` in ``RegisterWindow/takeFault()``. Offsets of
+  /// VGA's window are the ports and addresses that a VGA display answers (0x3c0, 0xa0000).
+  /// - Throws: `KernelError`: `ENXIO` where the device has no such region, `EBUSY` in low power, or for `mmap`.
+  public borrowing func mapRegion(_ index: VFIORegionIndex) throws(KernelError) -> RegisterWindow {
+    try window(of: index, mapping: region(index)?.mappableAreas ?? [])
+  }
+
+  /// The facts of a region; nil where the device has fewer.
+  public borrowing func region(_ index: VFIORegionIndex) -> VFIORegionInfo? {
+    Int(index.rawValue) < regions.count ? regions[Int(index.rawValue)] : nil
+  }
+
+  /// The facts of the first region that is of a type.
+  public borrowing func region(of type: VFIORegionType) -> VFIORegionInfo? {
+    regions.first { $0.type == type }
   }
 
   private borrowing func window(
-    of index: PCIBAR.Index, mapping mappable: [Range<UInt64>]
+    of index: VFIORegionIndex, mapping mappable: [Range<UInt64>]
   ) throws(KernelError) -> RegisterWindow {
-    let region = regions[index.rawValue]
-    guard region.byteCount > 0 else {
+    let subject = "\(address), \(index)"
+    guard let region = region(index), region.byteCount > 0 else {
       throw KernelError(
-        operation: "map BAR", errno: .noSuchAddressOrDevice, subject: "\(address), BAR \(index.rawValue)",
-        remedy: "the function has no such BAR, or it is the upper half of the one before")
+        operation: "map region", errno: .noSuchAddressOrDevice, subject: subject,
+        remedy: index.isBAR
+          ? "the function has no such BAR, or it is the upper half of the one before"
+          : "the function has no such region")
     }
+    let lease = try VFIOWindowLease(of: handle, subject)
     var areas = AreaList()
     for area in mappable where area.count >= MemoryPageSize.standard.byteCount {
       // An area smaller than a page is shared with its neighbours: the kernel maps whole pages only.
       areas.append(
-        MappedArea(
-          byteOffset: Int(area.lowerBound),
-          memory: try handle.map(fileOffset: region.fileOffset + area.lowerBound, byteCount: area.count)))
+        MappedArea(byteOffset: Int(area.lowerBound), memory: try handle.map(area, of: region)))
     }
     let backing = DescriptorBacking(
-      parent: handle, descriptor: handle.descriptor, fileOffset: region.fileOffset,
-      subject: "\(address), BAR \(index.rawValue)", areas: areas)
+      parent: lease, descriptor: handle.descriptor, fileOffset: region.fileOffset, subject: subject,
+      areas: areas)
     return backing.window(byteCount: Int(region.byteCount))
   }
 }

@@ -7,30 +7,52 @@ internal import PCIBus
 internal import SystemPackage
 
 extension VFIODevice {
-  /// How long a reset is tried again while the kernel says `EAGAIN`: it cannot take the device's lock while
-  /// another thread opens or resets a neighbour, which is a matter of milliseconds.
+  /// How long a reset is tried again while the kernel says `EAGAIN` or `EBUSY`: it cannot take a device's lock
+  /// while another thread opens or resets a neighbour, which is a matter of milliseconds.
   private static let resetPatience = Duration.seconds(2)
 
   /// Resets the function, and forbids DMA as after opening.
-  /// - Throws: `KernelError` for `VFIO_DEVICE_RESET`: `EINVAL` where the function has no reset.
+  /// - Throws: `KernelError` for `VFIO_DEVICE_RESET`: `EINVAL` where the function has no reset; `EAGAIN` where
+  ///   the kernel had no time for it in 2 s, with the number of tries.
   public borrowing func reset() throws(KernelError) {
-    let fd = handle.descriptor
-    let deadline = Deadline(Self.resetPatience)
-    while true {
-      do throws(KernelError) {
-        try kernelCall("VFIO_DEVICE_RESET", on: "\(address)") { abi_vfio_device_reset(fd) }
-        break
-      } catch {
-        if error.errno == .resourceTemporarilyUnavailable, !deadline.isOver {
-          usleep(1000)
-          continue
-        }
-        throw error.errno == .invalidArgument
-          ? error.advising("the function offers no reset (no FLR, no power management reset, a shared bus)")
-          : error
-      }
-    }
+    var tries = 0
+    try resetFunction(tries: &tries)
     // The kernel restores the command register that it saved, bus master included.
     try configuration.setBusMaster(false)
+  }
+
+  /// Resets the function alone; its command register is as before.
+  /// - Parameter tries: Counts how often it was tried.
+  borrowing func resetFunction(tries: inout Int) throws(KernelError) {
+    let fd = handle.descriptor
+    do throws(KernelError) {
+      try Self.retryingReset(&tries) { () throws(KernelError) in
+        try kernelCall("VFIO_DEVICE_RESET", on: "\(address)") { abi_vfio_device_reset(fd) }
+      }
+    } catch {
+      throw error.errno == .invalidArgument
+        ? error.advising("the function offers no reset (no FLR, no power management reset, a shared bus)")
+        : error
+    }
+  }
+
+  /// Resets until the kernel has time for it, or patience is over.
+  static func retryingReset(
+    _ tries: inout Int, _ body: () throws(KernelError) -> Void
+  ) throws(KernelError) {
+    let deadline = Deadline(resetPatience)
+    while true {
+      tries += 1
+      do throws(KernelError) {
+        return try body()
+      } catch {
+        guard [.resourceTemporarilyUnavailable, .resourceBusy].contains(error.errno) else { throw error }
+        if deadline.isOver {
+          throw error.advising(
+            "tried \(tries) times in \(resetPatience); another thread keeps a device's lock")
+        }
+        usleep(1000)
+      }
+    }
   }
 }

@@ -24,18 +24,24 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   public let addressSpace: any AddressSpace
   /// Its number in the iommufd, where it was opened through one.
   public let iommufdID: IOMMUFDObjectID?
-  /// The facts of its regions, by index.
+  /// What VFIO says of it as a whole.
+  public let info: VFIODeviceInfo
+  /// The facts of its regions, by index: the nine of every PCI function, then those of its vendor.
   public let regions: [VFIORegionInfo]
   let handle: VFIODeviceHandle
   let interrupts: VFIOInterruptSource
 
   /// Opens a device through a group that is open already, in the group's container.
-  /// - Parameter node: The NUMA node that it is near to (`PCIFunctionInfo.numaNode`), for its resources.
-  /// - Throws: `KernelError` for `VFIO_GROUP_GET_DEVICE_FD` or a question about the device.
+  /// - Parameters:
+  ///   - token: For a virtual function: the secret of its physical one. For a physical one without open virtual
+  ///     functions: the secret that theirs is to be. Opening is never tried again without it.
+  ///   - node: The NUMA node that it is near to (`PCIFunctionInfo.numaNode`), for its resources.
+  /// - Throws: `KernelError` for `VFIO_GROUP_GET_DEVICE_FD` (`EACCES`: no token or a wrong one; `EINVAL`: a token
+  ///   where none is used) or a question about the device.
   public init(
-    _ address: PCIAddress, in group: VFIOGroup, near node: NUMANode? = nil
+    _ address: PCIAddress, in group: VFIOGroup, token: VFToken? = nil, near node: NUMANode? = nil
   ) throws(KernelError) {
-    let descriptor = try group.open(address)
+    let descriptor = try group.open(address, token: token)
     try group.container.refreshAllowedRanges()
     try self.init(
       address, VFIODeviceHandle(descriptor, parent: group), mode: group.container.mode,
@@ -43,10 +49,15 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   }
 
   /// Opens a device by its own node, binds it to the context of an IOAS and attaches it there.
-  /// - Parameter function: Its `vfioDeviceName` names the node.
+  /// - Parameters:
+  ///   - function: Its `vfioDeviceName` names the node.
+  ///   - token: As for the other way to open; the kernel takes it since Linux 6.17.
   /// - Throws: `KernelError` for `open`, `VFIO_DEVICE_BIND_IOMMUFD` (`EPERM`: no isolated interrupts; `EINVAL`:
-  ///   a non-coherent IOMMU; `EBUSY`: another process has it), `VFIO_DEVICE_ATTACH_IOMMUFD_PT`.
-  public init(_ function: PCIFunctionInfo, in ioas: IOAS, on bus: PCIBus = PCIBus()) throws(KernelError) {
+  ///   a non-coherent IOMMU, or a token where none is used; `EBUSY`: another process has it; `EACCES`: no token
+  ///   or a wrong one), `VFIO_DEVICE_ATTACH_IOMMUFD_PT`.
+  public init(
+    _ function: PCIFunctionInfo, in ioas: IOAS, token: VFToken? = nil, on bus: PCIBus = PCIBus()
+  ) throws(KernelError) {
     guard let name = function.vfioDeviceName else {
       throw KernelError(
         operation: "open", errno: .noSuchFileOrDirectory,
@@ -61,11 +72,9 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     var bind = abi_vfio_device_bind_iommufd()
     bind.iommufd = ioas.context.descriptor
     do throws(KernelError) {
-      try kernelCall("VFIO_DEVICE_BIND_IOMMUFD", on: "\(function.address)") {
-        unsafe abi_vfio_device_bind_iommufd(fd, &bind)
-      }
+      try Self.bind(fd, &bind, token: token, subject: "\(function.address)")
     } catch {
-      throw error.advising(Self.bindRemedy(for: error.errno, path: path, on: bus))
+      throw error.advisingOnToken(token).advising(Self.bindRemedy(for: error.errno, path: path, on: bus))
     }
     var attach = abi_vfio_device_attach_iommufd_pt()
     attach.pt_id = ioas.id.rawValue
@@ -84,17 +93,12 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   ) throws(KernelError) {
     let fd = handle.descriptor
     let subject = address.description
-    let answer = try unsafe InfoBuffer(
-      byteCount: MemoryLayout<abi_vfio_device_info>.size, operation: "VFIO_DEVICE_GET_INFO", subject: subject
-    ) { unsafe abi_vfio_device_get_info(fd, $0, $1) }
-    let info = answer.load(abi_vfio_device_info.self, at: 0) ?? .init()
+    let info = try VFIODeviceInfo(of: fd, subject: subject)
     var regions: [VFIORegionInfo] = []
-    for index in 0..<min(info.num_regions, ABI_VFIO_PCI_CONFIG_REGION_INDEX + 1) {
-      regions.append(try VFIORegionInfo(VFIORegionIndex(index), of: fd, subject: subject))
+    for index in 0..<info.regionCount {
+      regions.append(try VFIORegionInfo(VFIORegionIndex(UInt32(index)), of: fd, subject: subject))
     }
-    guard info.flags & ABI_VFIO_DEVICE_FLAGS_PCI != 0, let configuration = regions.last,
-      configuration.index == .configuration
-    else {
+    guard info.isPCI, let configuration = regions.first(where: { $0.index == .configuration }) else {
       throw KernelError(
         operation: "VFIO_DEVICE_GET_INFO", errno: .operationNotSupportedByDevice, subject: subject,
         remedy: "this is no PCI device of VFIO, or it has no configuration space")
@@ -103,7 +107,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     for kind in InterruptKind.allCases {
       var irq = abi_vfio_irq_info()
       irq.index = VFIOInterruptSource.index(of: kind)
-      guard irq.index < info.num_irqs else { continue }
+      guard irq.index < info.interruptIndexCount else { continue }
       try kernelCall("VFIO_DEVICE_GET_IRQ_INFO", on: "\(subject), \(kind.rawValue)") {
         unsafe abi_vfio_device_get_irq_info(fd, &irq)
       }
@@ -113,11 +117,12 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     self.mode = mode
     self.addressSpace = addressSpace
     iommufdID = id
+    self.info = info
     self.regions = regions
     self.configuration = VFIOConfigurationSpace(of: handle, region: configuration, subject: subject)
     resources = PCIFunctionResources(
       barByteCounts: PCIBAR.Index.allCases.map { Int(regions[$0.rawValue].byteCount) }, vectorCounts: counts,
-      isResettable: info.flags & ABI_VFIO_DEVICE_FLAGS_RESET != 0, node: node)
+      isResettable: info.isResettable, node: node)
     self.handle = handle
     interrupts = VFIOInterruptSource(of: handle, counts: counts, subject: subject)
   }

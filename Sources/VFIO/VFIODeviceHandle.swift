@@ -10,6 +10,7 @@ internal import LinuxHandles
 final class VFIODeviceHandle: Sendable {
   private let owned: OwnedDescriptor
   private let parent: any AnyObject & Sendable
+  let windows = VFIOWindowCount()
 
   init(_ descriptor: consuming OwnedDescriptor, parent: any AnyObject & Sendable) {
     owned = descriptor
@@ -18,8 +19,22 @@ final class VFIODeviceHandle: Sendable {
 
   var descriptor: CInt { owned.rawValue }
 
-  func map(fileOffset: UInt64, byteCount: Int) throws(KernelError) -> MappedMemory {
-    try MappedMemory.sharing(owned, offset: fileOffset, byteCount: byteCount)
+  /// The open group that the device was opened through; nil for one that was opened by its own node.
+  var group: VFIOGroup? { parent as? VFIOGroup }
+
+  /// Maps an area of a region at an address that lets the kernel use its largest pages: 1 GiB or 2 MiB.
+  ///
+  /// BARs are aligned to their length, so the area's place in its region is the rest to be left.
+  func map(
+    _ area: Range<UInt64>, of region: VFIORegionInfo
+  ) throws(KernelError) -> MappedMemory {
+    let offset = region.fileOffset + area.lowerBound
+    guard let page = [1 << 30, 1 << 21].first(where: { area.count >= $0 }) else {
+      return try MappedMemory.sharing(owned, offset: offset, byteCount: area.count)
+    }
+    return try MappedMemory.sharing(
+      owned, offset: offset, byteCount: area.count, alignment: page,
+      rest: Int(area.lowerBound % UInt64(page)))
   }
 
   /// Detaches from an IOAS; closing would do it too, but tells nothing.

@@ -20,6 +20,9 @@ final class VFIOInterruptSource: InterruptSource {
     self.subject = subject
   }
 
+  /// The kind that is armed now.
+  var armedKind: InterruptKind? { armed.withLock { $0 } }
+
   private static let trigger = UInt32(ABI_VFIO_IRQ_SET_ACTION_TRIGGER)
 
   static func index(of kind: InterruptKind) -> UInt32 {

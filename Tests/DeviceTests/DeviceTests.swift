@@ -23,7 +23,7 @@ enum LabFunction {
   static let networkInSharedGroup = address("0000:00:08.1")
   static let absent = address("0000:00:1e.7")
 
-  private static func address(_ text: String) -> PCIAddress {
+  static func address(_ text: String) -> PCIAddress {
     guard let address = PCIAddress(text) else { preconditionFailure("\(text) is an address") }
     return address
   }

@@ -139,8 +139,8 @@ ABI_INLINE int abi_vfio_device_feature_probe(int fd, uint32_t feature, uint32_t 
                                             .flags = ABI_VFIO_DEVICE_FEATURE_PROBE | methods | feature};
   return abi_result(ioctl(fd, ABI_VFIO_DEVICE_FEATURE, &command));
 }
-/// Gets or sets a feature (`method`); `data` is its structure of `byteCount` bytes, which GET fills. A call that
-/// makes a descriptor answers it.
+/// Gets or sets a feature (`method`); `data` is its structure of `byteCount` bytes, which the kernel may fill: always
+/// for GET, and for those SETs that answer in it. A call that makes a descriptor answers it.
 int abi_vfio_device_feature(int fd, uint32_t feature, uint32_t method, void *data, uint32_t byteCount);
 /// Asks on the data stream of a migration what is left to read.
 ABI_INLINE int abi_vfio_mig_get_precopy_info(int fd, struct abi_vfio_precopy_info *info) {

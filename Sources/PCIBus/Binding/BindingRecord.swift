@@ -12,16 +12,27 @@ public struct BindingRecord: Hashable, Sendable {
   public let previousOverride: String?
   /// The driver it was first to be bound to; nil for none.
   public let target: String?
+  /// Whether drivers took virtual functions of it by themselves, before some were made; nil where none were
+  /// made, and so there are none to take away.
+  public let previousAutoprobe: Bool?
 
   /// Creates a record from its parts.
   public init(
-    address: PCIAddress, bootID: String, previousDriver: String?, previousOverride: String?, target: String?
+    address: PCIAddress, bootID: String, previousDriver: String?, previousOverride: String?, target: String?,
+    previousAutoprobe: Bool? = nil
   ) {
     self.address = address
     self.bootID = bootID
     self.previousDriver = previousDriver
     self.previousOverride = previousOverride
     self.target = target
+    self.previousAutoprobe = previousAutoprobe
+  }
+
+  func with(autoprobe: Bool?) -> BindingRecord {
+    BindingRecord(
+      address: address, bootID: bootID, previousDriver: previousDriver, previousOverride: previousOverride,
+      target: target, previousAutoprobe: autoprobe)
   }
 }
 
@@ -47,7 +58,7 @@ extension BindingRecord: LosslessStringConvertible {
     self.init(
       address: address, bootID: bootID, previousDriver: fields["driver"],
       previousOverride: fields["override"],
-      target: fields["target"])
+      target: fields["target"], previousAutoprobe: fields["autoprobe"].map { $0 == "on" })
   }
 
   /// The text of a journal file: a title, one `KEY VALUE` for each thing that there is, and `end`.
@@ -56,6 +67,7 @@ extension BindingRecord: LosslessStringConvertible {
     if let previousDriver { lines.append("driver \(previousDriver)") }
     if let previousOverride { lines.append("override \(previousOverride)") }
     if let target { lines.append("target \(target)") }
+    if let previousAutoprobe { lines.append("autoprobe \(previousAutoprobe ? "on" : "off")") }
     return (lines + ["end", ""]).joined(separator: "\n")
   }
 }

@@ -91,7 +91,7 @@ public struct DriverBinding: Sendable {
     return records
   }
 
-  private func locked<Value>(
+  func locked<Value>(
     _ body: (BindingJournal) throws(BindingError) -> Value
   ) throws(BindingError) -> Value {
     let journal = try asBindingError { () throws(KernelError) in
@@ -105,7 +105,7 @@ public struct DriverBinding: Sendable {
     return try body(journal)
   }
 
-  private func driver(of address: PCIAddress) -> FunctionDriver {
+  func driver(of address: PCIAddress) -> FunctionDriver {
     FunctionDriver(address: address, root: root, settleLimit: settleLimit)
   }
 }
@@ -173,6 +173,19 @@ extension DriverBinding {
     if !force, let refusal = refusals.first { throw .refused(refusal) }
   }
 
+  /// Refuses where functions that are to vanish are in use.
+  func check(_ addresses: [PCIAddress], force: Bool) throws(BindingError) {
+    let functions = try asBindingError { () throws(KernelError) in
+      var functions: [PCIFunctionInfo] = []
+      for address in addresses {
+        functions.append(try PCIBus(root: root).function(at: address))
+        try driver(of: address).refuseWhileOpen()
+      }
+      return functions
+    }
+    try check(functions, for: nil, binding: [], force: force)
+  }
+
   /// Puts everything back, newest first; the error says so where that failed as well.
   private func rolledBack(
     _ changes: [Change], _ journal: BindingJournal, after error: KernelError
@@ -211,6 +224,14 @@ extension DriverBinding {
         try BindingGuard(root: root, network: network).storageRefusals(of: address)
       }
       if let refusal = refusals.first { throw .refused(refusal) }
+    }
+    if let autoprobe = record.previousAutoprobe {
+      // Before the function itself changes drivers: the next one may not know of them.
+      let functions = try asBindingError(SRIOVFunction(address, binding: self).virtualFunctions)
+      try check(functions, force: true)
+      try asBindingError { () throws(KernelError) in
+        try SRIOVState(address: address, root: root).destroy(autoprobe: autoprobe)
+      }
     }
     try asBindingError { () throws(KernelError) in
       try function.put(.init(driver: record.previousDriver, override: record.previousOverride))

@@ -128,7 +128,7 @@ struct FunctionDriver {
   }
 
   /// The kernel would wait, without end, until the last user closes the device.
-  private func refuseWhileOpen() throws(KernelError) {
+  func refuseWhileOpen() throws(KernelError) {
     var nodes: [String] = []
     if let group = try root.linkName("\(folder)/iommu_group") {
       nodes += ["/dev/vfio/\(group)", "/dev/vfio/noiommu-\(group)"]

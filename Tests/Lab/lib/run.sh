@@ -72,6 +72,16 @@ prepare_guest() {
   cat "$base_path" "$run_folder/run.cpio" >"$run_folder/initramfs"
   rm -rf "$run_folder/run.cpio" "$run_folder/stage"
   truncate -s 64M "$run_folder/nvme.raw"
+  option_rom >"$run_folder/test.rom"
+}
+
+# An expansion ROM of 512 bytes: its signature and a PCI data structure (PCI Firmware 3.3, 5.1) with pci-testdev's ids.
+# The checksum is wrong on purpose, so that the firmware does not run it.
+option_rom() {
+  printf '\x55\xaa\x01'
+  head -c 21 /dev/zero
+  printf '\x1c\x00\x00\x00PCIR\x36\x1b\x05\x00\x00\x00\x18\x00\x00\x00\x00\xff\x01\x00\x01\x00\x00\x80\x00\x00'
+  head -c 460 /dev/zero
 }
 
 # boot_and_watch: sets the caller's qemu_status, began, started, ended, guest_*, timed_out.
