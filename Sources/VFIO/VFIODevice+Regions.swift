@@ -40,6 +40,7 @@ extension VFIODevice {
     let backing = DescriptorBacking(
       parent: handle, descriptor: handle.descriptor, fileOffset: region.fileOffset,
       subject: "\(address), BAR \(index.rawValue)", areas: areas)
+    try handle.note(backing)
     return backing.window(byteCount: Int(region.byteCount))
   }
 }

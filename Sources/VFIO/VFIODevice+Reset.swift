@@ -30,6 +30,7 @@ extension VFIODevice {
           : error
       }
     }
+    try interrupts.restore()
     // The kernel restores the command register that it saved, bus master included.
     try configuration.setBusMaster(false)
   }

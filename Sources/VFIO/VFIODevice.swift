@@ -99,16 +99,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
         operation: "VFIO_DEVICE_GET_INFO", errno: .operationNotSupportedByDevice, subject: subject,
         remedy: "this is no PCI device of VFIO, or it has no configuration space")
     }
-    var counts: [InterruptKind: Int] = [:]
-    for kind in InterruptKind.allCases {
-      var irq = abi_vfio_irq_info()
-      irq.index = VFIOInterruptSource.index(of: kind)
-      guard irq.index < info.num_irqs else { continue }
-      try kernelCall("VFIO_DEVICE_GET_IRQ_INFO", on: "\(subject), \(kind.rawValue)") {
-        unsafe abi_vfio_device_get_irq_info(fd, &irq)
-      }
-      if irq.flags & ABI_VFIO_IRQ_INFO_EVENTFD != 0, irq.count > 0 { counts[kind] = Int(irq.count) }
-    }
+    interrupts = try VFIOInterruptSource(of: handle, indexCount: info.num_irqs, subject: subject)
     self.address = address
     self.mode = mode
     self.addressSpace = addressSpace
@@ -116,10 +107,10 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     self.regions = regions
     self.configuration = VFIOConfigurationSpace(of: handle, region: configuration, subject: subject)
     resources = PCIFunctionResources(
-      barByteCounts: PCIBAR.Index.allCases.map { Int(regions[$0.rawValue].byteCount) }, vectorCounts: counts,
+      barByteCounts: PCIBAR.Index.allCases.map { Int(regions[$0.rawValue].byteCount) }, 
+      vectorCounts: interrupts.vectorCounts,
       isResettable: info.flags & ABI_VFIO_DEVICE_FLAGS_RESET != 0, node: node)
     self.handle = handle
-    interrupts = VFIOInterruptSource(of: handle, counts: counts, subject: subject)
   }
 
   private static func openNode(_ path: String, on bus: PCIBus) throws(KernelError) -> OwnedDescriptor {
@@ -152,12 +143,8 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     try configuration.setBusMaster(isEnabled)
   }
 
-  /// Arms vectors `0 ..< count` of a kind.
-  public borrowing func armInterrupts(
-    _ kind: InterruptKind, count: Int
-  ) throws(KernelError) -> InterruptVectors {
-    try InterruptVectors(arming: kind, count: count, of: interrupts)
-  }
+  /// What its interrupts and events come from.
+  public var interruptSource: any InterruptSource { interrupts }
 
   /// Closes the device: the kernel detaches it and gives it back.
   /// - Throws: `KernelError`: `EBUSY` while windows or vectors of it live; the device then closes with the
