@@ -128,6 +128,11 @@ let package = Package(
     .executableTarget(
       name: "IOVALoops", dependencies: ["CTwinsIOVA", "DMACore"], path: "Benchmarks/IOVA",
       swiftSettings: strict),
+    // Benchmark of interrupts, with C twins.
+    .target(name: "CTwinsInterrupts", path: "Benchmarks/CTwins-Interrupts"),
+    .executableTarget(
+      name: "InterruptLoops", dependencies: ["CTwins", "CTwinsInterrupts", "DriverCore", "LinuxHandles"],
+      path: "Benchmarks/Interrupts", exclude: ["run"], swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17
 )
