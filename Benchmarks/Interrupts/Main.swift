@@ -23,9 +23,9 @@ enum Main {
       let vector = vectors.take(0)
       var waiter = try InterruptWaiter()
       try waiter.add(vector)
-      measure("InterruptWaiter.wait") { try! blocking(waiter, fd, $0) }
+      try measure("InterruptWaiter.wait") { try blocking(waiter, fd, $0) }
       let deadline = Deadline(.seconds(3600))
-      measure("InterruptVector.wait(until:)") { try! blocking(vector, deadline, fd, $0) }
+      try measure("InterruptVector.wait(until:)") { try blocking(vector, deadline, fd, $0) }
     }
     measure("reacting, C") { twin_reacting(fd, $0) }
 
@@ -47,11 +47,11 @@ enum Main {
     report("InterruptVector.events(on:)", sum)
   }
 
-  private static func measure(_ name: String, _ loop: (UInt32) -> UInt64) {
+  private static func measure(_ name: String, _ loop: (UInt32) throws -> UInt64) rethrows {
     // What happens once is not the loop's.
-    _ = loop(64)
+    _ = try loop(64)
     twin_measurement_begins()
-    let sum = loop(operations)
+    let sum = try loop(operations)
     twin_measurement_ends()
     report(name, sum)
   }
@@ -63,7 +63,9 @@ enum Main {
 }
 
 @inline(never)
-func blocking(_ waiter: borrowing InterruptWaiter, _ event: CInt, _ count: UInt32) throws(DriverError) -> UInt64 {
+func blocking(_ waiter: borrowing InterruptWaiter, _ event: CInt, _ count: UInt32) throws(DriverError)
+  -> UInt64
+{
   var sum: UInt64 = 0
   var index: UInt32 = 0
   while index != count {

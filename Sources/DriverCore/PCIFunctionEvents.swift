@@ -13,14 +13,16 @@ public enum PCIFunctionEvent: Hashable, Sendable {
   case removed
 }
 
-/// The events of one function. They are taken by one reader at a time: ``poll()``, ``wait(until:)`` or
-/// ``stream(on:)``.
+/// The events of one function.
+///
+/// They are taken by one reader at a time: ``poll()``, ``wait(until:)`` or ``stream(on:)``.
 public final class PCIFunctionEvents: Sendable {
   private let errors: EventFD
   private let removal: EventFD
   private let isGone = Atomic<Bool>(false)
   /// Whether ``PCIFunctionEvent/removed`` was told by ``poll()``.
   private let wasGoneTold = Atomic<Bool>(false)
+  private let requestHandlers = Mutex<[@Sendable () -> Void]>([])
 
   /// Makes the counters; for backends.
   /// - Throws: `KernelError` for `eventfd`.
@@ -58,7 +60,10 @@ public final class PCIFunctionEvents: Sendable {
       return wasGoneTold.exchange(true, ordering: .relaxed) ? nil : .removed
     }
     return try DriverError.wrapping { () throws(KernelError) in
-      if try removal.take() > 0 { return isRemoved ? .removed : .removalRequested }
+      if try removal.take() > 0 {
+        tellRequest()
+        return isRemoved ? .removed : .removalRequested
+      }
       return try errors.take() > 0 ? .error : nil
     }
   }
@@ -81,6 +86,7 @@ public final class PCIFunctionEvents: Sendable {
           if tag == Self.errorTag { sawError = true } else { sawRequest = true }
         }
       }
+      if sawRequest { tellRequest() }
       if isRemoved {
         wasGoneTold.store(true, ordering: .relaxed)
         return .removed
@@ -101,10 +107,14 @@ public final class PCIFunctionEvents: Sendable {
   /// - Throws: `KernelError` for `dup` or `epoll_ctl`.
   public func stream(on reactor: EventReactor) throws(KernelError) -> AsyncStream<PCIFunctionEvent> {
     // Three kinds of event can wait; more of the same say nothing new.
-    let (stream, continuation) = AsyncStream<PCIFunctionEvent>.makeStream(bufferingPolicy: .bufferingNewest(3))
+    let (stream, continuation) = AsyncStream<PCIFunctionEvent>.makeStream(
+      bufferingPolicy: .bufferingNewest(3))
     let errorCalls = try reactor.watch(errors.descriptor) { _ in continuation.yield(.error) }
-    let removalCalls = try reactor.watch(removal.descriptor) { count in
-      if count & ~EventFD.lastCall > 0 { continuation.yield(.removalRequested) }
+    let removalCalls = try reactor.watch(removal.descriptor) { [self] count in
+      if count & ~EventFD.lastCall > 0 {
+        tellRequest()
+        continuation.yield(.removalRequested)
+      }
       if count >= EventFD.lastCall {
         continuation.yield(.removed)
         continuation.finish()
@@ -119,11 +129,20 @@ public final class PCIFunctionEvents: Sendable {
 
   /// Calls a handler at each request to give the function back, beside whoever reads the events.
   ///
-  /// - Returns: Ends the calls when it is dropped.
+  /// A request may call it twice. Its thread is the reactor's or a reader's, and it must not block.
+  /// - Parameter handler: Kept for as long as this object lives.
+  /// - Returns: Lets the reactor look when nobody reads; to be held for as long.
   /// - Throws: `KernelError` for `dup` or `epoll_ctl`.
   public func whenRemovalIsRequested(
     on reactor: EventReactor, _ handler: @escaping @Sendable () -> Void
   ) throws(KernelError) -> EventSubscription {
-    try reactor.watch(removal.descriptor, taking: false) { _ in handler() }
+    let looking = try reactor.watch(removal.descriptor, taking: false) { _ in handler() }
+    // The reactor misses a request that a reader took before it had a look: then the reader tells.
+    requestHandlers.withLock { $0.append(handler) }
+    return looking
+  }
+
+  private func tellRequest() {
+    for handler in requestHandlers.withLock({ $0 }) { handler() }
   }
 }

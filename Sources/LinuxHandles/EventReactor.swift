@@ -85,8 +85,8 @@ public final class EventReactor: Sendable {
   /// Counts are never lost: what comes between two calls is added up by the kernel.
   /// - Parameters:
   ///   - descriptor: Duplicated, so its owner may close it at any time.
-  ///   - isTaking: Whether the count is taken. If not, somebody else takes it, and the handler is called
-  ///     with 0 at each signal.
+  ///   - isTaking: Whether the count is taken. If not, the handler is called with 0 when there was a signal
+  ///     and nobody had taken it yet.
   ///   - handler: Must not block: it holds up all others. What it captures is let go on the reactor's thread.
   /// - Returns: Ends the calls when it is dropped.
   /// - Throws: `KernelError` for `dup` or `epoll_ctl`.
@@ -130,11 +130,8 @@ public final class EventReactor: Sendable {
       }
       if hasNews { readNews(state) }
     }
-    // Whoever still waits for an element waits in vain: this cannot be, since a sequence holds its reactor.
-    _ = state.sources.withLock { sources in
-      defer { sources = .init() }
-      return sources
-    }
+    // Subscriptions hold their reactor, so nothing is watched any more; the last of them was just retired.
+    readNews(state)
   }
 
   private static func readNews(_ state: State) {

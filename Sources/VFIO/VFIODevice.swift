@@ -107,7 +107,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     self.regions = regions
     self.configuration = VFIOConfigurationSpace(of: handle, region: configuration, subject: subject)
     resources = PCIFunctionResources(
-      barByteCounts: PCIBAR.Index.allCases.map { Int(regions[$0.rawValue].byteCount) }, 
+      barByteCounts: PCIBAR.Index.allCases.map { Int(regions[$0.rawValue].byteCount) },
       vectorCounts: interrupts.vectorCounts,
       isResettable: info.flags & ABI_VFIO_DEVICE_FLAGS_RESET != 0, node: node)
     self.handle = handle

@@ -78,7 +78,8 @@ extension VFIODevice {
   /// - Throws: `KernelError` for `VFIO_DEVICE_IOEVENTFD`: `EINVAL` outside of the BAR or in the MSI-X table,
   ///   `EEXIST` where the same value at the same place has a doorbell, `ENOSPC` above 1000 of them.
   public borrowing func makeDoorbell<Word: FixedWidthInteger>(
-    at register: Register<Word>, in bar: PCIBAR.Index, writing value: Word, signalledBy event: consuming EventFD? = nil
+    at register: Register<Word>, in bar: PCIBAR.Index, writing value: Word,
+    signalledBy event: consuming EventFD? = nil
   ) throws(KernelError) -> VFIODoorbell {
     var command = abi_vfio_device_ioeventfd()
     // The flag of a width is the number of its bytes.

@@ -178,8 +178,9 @@ final class VFIOInterruptSource: InterruptSource {
     }
   }
 
-  /// Tells the kernel again what is armed: a reset may have taken the device's half of it. The eventfds, and
-  /// what they have counted, stay.
+  /// Tells the kernel again what is armed: a reset may have taken the device's half of it.
+  ///
+  /// The eventfds, and what they have counted, stay.
   func restore() throws(KernelError) {
     try armed.withLock { armed throws(KernelError) in
       guard let old = armed else { return }

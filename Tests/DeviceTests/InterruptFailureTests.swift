@@ -12,7 +12,9 @@
   extension DeviceTests {
     /// Every kernel call of interrupts, doorbells and revocation fails once; nothing may be left behind.
     @Suite struct InterruptFailureTests {
-      private static func sweep(_ address: PCIAddress, _ body: (borrowing VFIODevice) throws -> Void) throws -> Int {
+      private static func sweep(_ address: PCIAddress, _ body: (borrowing VFIODevice) throws -> Void) throws
+        -> Int
+      {
         try LabFunction.lend(address)
         return try faultSweep(.ioError, concerning: concernsVFIO) { plan in
           let device = try VFIODevice.open(address, mode: .iommufd)

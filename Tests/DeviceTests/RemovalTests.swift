@@ -164,9 +164,8 @@ extension DeviceTests {
           _ = try memory.reclaim()
           try doorbell.close()
         }
-        // The kernel has it back: nobody needs to close it for another owner.
-        let next = try VFIODevice.open(LabFunction.secondEdu, mode: .iommufd)
-        try next.close()
+        // The kernel has it back: nobody needs to close it for another owner, but for its group.
+        if !mode.usesGroup { try VFIODevice.open(LabFunction.secondEdu, mode: mode).close() }
         try device.close()
       }
       try leaks.verify()
@@ -174,13 +173,29 @@ extension DeviceTests {
 
     // MARK: Hot plug
 
+    /// Plugs a device into the empty slot.
+    private static func plug(
+      _ model: String, on monitor: LabMonitor, _ properties: [String: Any] = [:]
+    ) throws -> PCIAddress {
+      let address = try #require(PCIAddress("0000:02:00.0"))
+      try monitor.plug(model, id: "hot", bus: "rp2", properties)
+      try Deadline(.seconds(60)).poll("the plugged device") { isPresent(address) }
+      return address
+    }
+
+    private static func requireUnplugged(_ address: PCIAddress, on monitor: LabMonitor) throws {
+      try Deadline(.seconds(60)).poll("the kernel to let the device go") { !isPresent(address) }
+      // QEMU takes it away when the slot is off; then its id is free.
+      try Deadline(.seconds(60)).poll("QEMU to take the device away") {
+        (try? monitor.humanCommand("info qtree"))?.contains("id \"hot\"") == false
+      }
+    }
+
     /// QEMU unplugs the device, as a hand at the machine would: with and without a driver that listens.
     @Test(arguments: [true, false])
     func aDeviceIsUnpluggedUnderTraffic(_ isHeeded: Bool) throws {
       let monitor = try LabMonitor()
-      let address = try #require(PCIAddress("0000:02:00.0"))
-      try monitor.plug("edu", id: "hot", bus: "rp2")
-      try Deadline(.seconds(60)).poll("the plugged device") { Self.isPresent(address) }
+      let address = try Self.plug("edu", on: monitor)
       let reactor = try EventReactor()
       let device = try LabFunction.open(address, .iommufd)
       let events = device.events
@@ -199,23 +214,23 @@ extension DeviceTests {
         #expect(end?.code == .removed, "\(end?.description ?? "no error")")
         #expect(traffic.roundCount > 0)
       }
-      try Deadline(.seconds(60)).poll("the kernel to let the device go") { !Self.isPresent(address) }
-      // QEMU takes it away when the slot is off; then its id is free.
-      try Deadline(.seconds(60)).poll("QEMU to take the device away") {
-        (try? monitor.humanCommand("info qtree"))?.contains("id \"hot\"") == false
-      }
+      try Self.requireUnplugged(address, on: monitor)
     }
 
     // MARK: Errors
 
+    /// The devices of the machine that have the capability keep error messages switched off in QEMU, all but
+    /// its virtio devices: one of these is plugged in.
     @Test func anErrorOnTheBusIsAnEvent() throws {
       let monitor = try LabMonitor()
-      let device = try LabFunction.open(LabFunction.igb, .iommufd)
+      let address = try Self.plug("virtio-rng-pci", on: monitor, ["aer": true])
+      let device = try LabFunction.open(address, .iommufd)
       #expect(try device.events.poll() == nil)
-      try monitor.injectError("COMP_TIME", into: "igb")
+      try monitor.injectError("COMP_TIME", into: "hot")
       #expect(try device.events.wait(until: Deadline(.seconds(30))) == .error)
-      try device.reset()
       try device.close()
+      try monitor.unplug("hot")
+      try Self.requireUnplugged(address, on: monitor)
     }
   }
 }

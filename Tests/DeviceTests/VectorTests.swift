@@ -57,7 +57,9 @@ extension DeviceTests {
       #expect(vectors.indices == [0, 3, 4, 5, 6, 7, 20, 21, 22])
       let last = vectors.take(22)
       try vectors.trigger(0..<23)
-      let second = try (three.poll(), seven.poll(), vectors.take(0).poll(), vectors.take(5).poll(), last.poll())
+      let second = try (
+        three.poll(), seven.poll(), vectors.take(0).poll(), vectors.take(5).poll(), last.poll()
+      )
       #expect(second == (1, 1, 1, 1, 1))
       try seven.close()
       try vectors.trigger(7..<8)

@@ -212,6 +212,7 @@ import Testing
       #expect(unsafe memory.baseAddress.load(fromByteOffset: offset, as: UInt64.self) == .max)
     }
     unsafe memory.baseAddress.storeBytes(of: 5, as: UInt8.self)
-    #expect(unsafe memory.baseAddress.load(fromByteOffset: 1 << 20, as: UInt8.self) == 0xff, "writes are private")
+    #expect(
+      unsafe memory.baseAddress.load(fromByteOffset: 1 << 20, as: UInt8.self) == 0xff, "writes are private")
   }
 }

@@ -77,7 +77,9 @@ public final class LabMonitor {
   private func write(_ bytes: [UInt8]) throws {
     var rest = bytes[...]
     while !rest.isEmpty {
-      let count = unsafe rest.withUnsafeBytes { unsafe Foundation.write(port.rawValue, $0.baseAddress, $0.count) }
+      let count = unsafe rest.withUnsafeBytes {
+        unsafe Foundation.write(port.rawValue, $0.baseAddress, $0.count)
+      }
       guard count > 0 else { throw POSIXError(.EIO) }
       rest = rest.dropFirst(count)
     }

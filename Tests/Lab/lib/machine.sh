@@ -3,8 +3,8 @@
 # Machines: each file of Tests/Lab/machines is one, a shell fragment that sets machine_description, machine_arguments
 # (for QEMU) and machine_command_line (for the kernel). It may use run_folder, lab_qemu_major and standard_devices.
 
-# The devices that every machine has, at addresses that tests may rely on. Slot 1 stays free. Those with an id are
-# unplugged, plugged and hurt by tests through QEMU's monitor; the kernel does the plugging itself, not the firmware.
+# The devices that every machine has, at addresses that tests may rely on. Slot 1 stays free. Tests plug devices in and
+# out through QEMU's monitor; the kernel does its part of it itself, not the firmware.
 standard_devices() {
   machine_arguments+=(
     -global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off
@@ -13,7 +13,7 @@ standard_devices() {
     -drive "file=$run_folder/nvme.raw,format=raw,if=none,id=nvme-drive,cache=unsafe"
     -device nvme,serial=lab1,drive=nvme-drive,cmb_size_mb=16,addr=04.0
     -device pcie-root-port,id=rp1,bus=pcie.0,chassis=1,slot=1,addr=05.0
-    -device igb,bus=rp1,addr=00.0,id=igb
+    -device igb,bus=rp1,addr=00.0
     -device edu,addr=06.0
     # Empty: for hot plug.
     -device pcie-root-port,id=rp2,bus=pcie.0,chassis=2,slot=2,addr=07.0
