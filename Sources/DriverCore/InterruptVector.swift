@@ -62,9 +62,7 @@ public struct InterruptVector: ~Copyable, Sendable {
   public borrowing func serve(
     on reactor: EventReactor, _ handler: @escaping @Sendable (_ count: UInt64) -> Void
   ) throws(KernelError) -> EventSubscription {
-    try reactor.watch(line.event.descriptor) { count in
-      if count < EventFD.lastCall { handler(count) }
-    }
+    try reactor.watch(line.event.descriptor, tellingTheEnd: false, handler)
   }
 
   /// Tells the kernel that a level-triggered interrupt was served, so that it may come again.

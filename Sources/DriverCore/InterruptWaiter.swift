@@ -11,7 +11,7 @@ public import LinuxHandles
 /// ```
 /// The counts of a vector are taken by the waiter alone. Vectors of several functions may share one.
 public struct InterruptWaiter: ~Copyable, Sendable {
-  private let poll: EventPoll
+  @usableFromInline let poll: EventPoll
   /// Keeps the descriptors open, by tag.
   private var members: [UInt32: (line: InterruptLine, arming: InterruptArming)] = [:]
 
@@ -36,19 +36,15 @@ public struct InterruptWaiter: ~Copyable, Sendable {
   }
 
   /// Blocks until vectors have fired, and hands out their counts.
-  /// - Parameters:
-  ///   - deadline: Nil to wait for ever.
-  ///   - body: Called once for each vector that fired, with how often since the last look.
-  /// - Returns: How many vectors fired; 0 at the deadline, or when a signal came.
+  /// - Parameter body: Called once for each vector that fired, with how often since the last look.
+  /// - Returns: How many vectors fired; 0 where a signal came.
   /// - Throws: `DriverError.removed` as soon as the function of a vector is gone.
-  @discardableResult
-  public borrowing func wait(
-    until deadline: Deadline? = nil, _ body: (_ tag: UInt32, _ count: UInt64) -> Void
-  ) throws(DriverError) -> Int {
+  @discardableResult @inlinable
+  public borrowing func wait(_ body: (_ tag: UInt32, _ count: UInt64) -> Void) throws(DriverError) -> Int {
     var lastCalled: UInt32?
     let ready: Int
     do throws(KernelError) {
-      ready = try poll.wait(for: deadline?.remaining) { tag, count in
+      ready = try poll.wait { tag, count in
         if count >= EventFD.lastCall { lastCalled = tag } else { body(tag, count) }
       }
     } catch {
@@ -58,7 +54,24 @@ public struct InterruptWaiter: ~Copyable, Sendable {
     return ready
   }
 
-  private static func removed(_ tag: UInt32) -> DriverError {
+  /// As the other one, with a limit.
+  /// - Returns: How many vectors fired; 0 at the deadline, or where a signal came.
+  @discardableResult
+  public borrowing func wait(
+    until deadline: Deadline, _ body: (_ tag: UInt32, _ count: UInt64) -> Void
+  ) throws(DriverError) -> Int {
+    var lastCalled: UInt32?
+    let ready = try DriverError.wrapping { () throws(KernelError) in
+      try poll.wait(for: deadline.remaining) { tag, count in
+        if count >= EventFD.lastCall { lastCalled = tag } else { body(tag, count) }
+      }
+    }
+    if let lastCalled { throw Self.removed(lastCalled) }
+    return ready
+  }
+
+  @usableFromInline
+  static func removed(_ tag: UInt32) -> DriverError {
     DriverError(code: .removed, detail: "the function of vector \(tag) was taken away")
   }
 }

@@ -47,7 +47,7 @@ public struct EventFD: ~Copyable, Sendable {
   }
 
   /// The bit of a count that says that nothing follows; so many signals never come.
-  public static var lastCall: UInt64 { 1 << 62 }
+  @inlinable public static var lastCall: UInt64 { 1 << 62 }
 
   /// Takes the whole count, and leaves zero; zero where nothing was signalled.
   public borrowing func take() throws(KernelError) -> UInt64 {

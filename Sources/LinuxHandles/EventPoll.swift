@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import CLinuxABI
+public import CLinuxABI
 internal import SystemPackage
 
 /// One epoll instance: a thread waits in it for many counters at once.
 ///
 /// Adding and removing may happen on other threads while one waits.
 public struct EventPoll: ~Copyable, Sendable {
-  private let descriptor: OwnedDescriptor
+  @usableFromInline let descriptor: OwnedDescriptor
 
   /// Makes an instance that watches nothing yet.
   /// - Throws: `KernelError` for `epoll_create1`: `EMFILE` at the process's limit of descriptors.
@@ -34,13 +34,29 @@ public struct EventPoll: ~Copyable, Sendable {
 
   /// Waits until counters are not zero, and takes what they have.
   /// - Parameters:
-  ///   - limit: In whole milliseconds, rounded up; nil waits for ever.
+  ///   - limit: In whole milliseconds, rounded up.
   ///   - body: Called with tag and count of each counter that was ready.
   /// - Returns: How many were ready; 0 when the time is over, or sooner where a signal came.
   public borrowing func wait(
-    for limit: Duration? = nil, _ body: (_ tag: UInt32, _ count: UInt64) -> Void
+    for limit: Duration, _ body: (_ tag: UInt32, _ count: UInt64) -> Void
   ) throws(KernelError) -> Int {
-    try waitForTokens(Self.milliseconds(limit)) { token in
+    try wait(milliseconds: Self.milliseconds(limit), body)
+  }
+
+  /// As the other one, without an end; for the loop of a driver.
+  /// - Returns: How many were ready; 0 where a signal came.
+  @inlinable
+  public borrowing func wait(
+    _ body: (_ tag: UInt32, _ count: UInt64) -> Void
+  ) throws(KernelError) -> Int {
+    try wait(milliseconds: -1, body)
+  }
+
+  @inlinable @inline(__always)
+  borrowing func wait(
+    milliseconds: Int64, _ body: (_ tag: UInt32, _ count: UInt64) -> Void
+  ) throws(KernelError) -> Int {
+    try waitForTokens(milliseconds) { token in
       var count: UInt64 = 0
       if unsafe abi_read(CInt(truncatingIfNeeded: token), &count, 8) == 8 {
         body(UInt32(truncatingIfNeeded: token &>> 32), count)
@@ -48,8 +64,7 @@ public struct EventPoll: ~Copyable, Sendable {
     }
   }
 
-  private static func milliseconds(_ limit: Duration?) -> Int64 {
-    guard let limit else { return -1 }
+  private static func milliseconds(_ limit: Duration) -> Int64 {
     let (seconds, attoseconds) = max(limit, .zero).components
     return min(seconds, 1 << 30) * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000
   }
@@ -72,26 +87,40 @@ extension EventPoll {
   }
 
   /// Waits, and calls `body` with the token of each that is ready.
-  @inline(__always)
+  ///
+  /// This is the way of every interrupt, so it does not go through ``kernelCall(_:on:_:)`` in release builds.
+  @inlinable @inline(__always)
   borrowing func waitForTokens(
     _ milliseconds: Int64, _ body: (UInt64) -> Void
   ) throws(KernelError) -> Int {
-    // As many as abi_epoll_wait gives.
-    var tokens: InlineArray<16, UInt64> = .init(repeating: 0)
-    var span = tokens.mutableSpan
+    #if DEBUG
+      try Self.passDoor()
+    #endif
     let epoll = descriptor.rawValue
-    let ready = try unsafe span.withUnsafeMutableBufferPointer { buffer throws(KernelError) in
-      // A signal ends a wait early: how long is left, only the caller knows.
-      try kernelCall("epoll_wait") { () -> CInt in
-        let result = unsafe abi_epoll_wait(epoll, milliseconds, buffer.baseAddress)
-        return result == -Errno.interrupted.rawValue ? 0 : result
+    // As long as abi_epoll_wait wants it.
+    let ready = unsafe withUnsafeTemporaryAllocation(byteCount: 256, alignment: 8) {
+      buffer in
+      let ready = unsafe abi_epoll_wait(epoll, milliseconds, buffer.baseAddress)
+      var index: CInt = 0
+      while index < ready {
+        body(unsafe abi_epoll_token(buffer.baseAddress, index))
+        index &+= 1
       }
+      return ready
     }
-    var index = 0
-    while index < Int(ready) {
-      body(span[index])
-      index &+= 1
-    }
-    return Int(ready)
+    return ready >= 0 ? Int(ready) : try Self.readyAfter(ready)
+  }
+
+  #if DEBUG
+    /// Lets a ``FaultPlan`` see the call.
+    @usableFromInline
+    static func passDoor() throws(KernelError) { try kernelCall("epoll_wait") { CInt(0) } }
+  #endif
+
+  /// A signal ends a wait early, since how long is left, only the caller knows; all else is an error.
+  @usableFromInline
+  static func readyAfter(_ failure: CInt) throws(KernelError) -> Int {
+    if failure == -Errno.interrupted.rawValue { return 0 }
+    return Int(try kernelCall("epoll_wait") { failure })
   }
 }

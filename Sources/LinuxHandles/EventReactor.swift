@@ -11,14 +11,17 @@ public final class EventReactor: Sendable {
   fileprivate final class Source: Sendable {
     let descriptor: OwnedDescriptor
     let isTaking: Bool
+    let isToldTheEnd: Bool
     let isCancelled = Atomic<Bool>(false)
     let handler: @Sendable (UInt64) -> Void
 
     init(
-      _ descriptor: consuming OwnedDescriptor, isTaking: Bool, _ handler: @escaping @Sendable (UInt64) -> Void
+      _ descriptor: consuming OwnedDescriptor, isTaking: Bool, isToldTheEnd: Bool,
+      _ handler: @escaping @Sendable (UInt64) -> Void
     ) {
       self.descriptor = descriptor
       self.isTaking = isTaking
+      self.isToldTheEnd = isToldTheEnd
       self.handler = handler
     }
 
@@ -30,6 +33,7 @@ public final class EventReactor: Sendable {
       if isCancelled.load(ordering: .relaxed) { return }
       var count: UInt64 = 0
       if isTaking, unsafe abi_read(descriptor.rawValue, &count, 8) != 8 { return }
+      if count >= EventFD.lastCall, !isToldTheEnd { return }
       handler(count)
     }
   }
@@ -87,14 +91,17 @@ public final class EventReactor: Sendable {
   ///   - descriptor: Duplicated, so its owner may close it at any time.
   ///   - isTaking: Whether the count is taken. If not, the handler is called with 0 when there was a signal
   ///     and nobody had taken it yet.
+  ///   - isToldTheEnd: Whether a count with ``EventFD/lastCall`` comes to the handler.
   ///   - handler: Must not block: it holds up all others. What it captures is let go on the reactor's thread.
   /// - Returns: Ends the calls when it is dropped.
   /// - Throws: `KernelError` for `dup` or `epoll_ctl`.
   public func watch(
     _ descriptor: borrowing OwnedDescriptor, taking isTaking: Bool = true,
+    tellingTheEnd isToldTheEnd: Bool = true,
     _ handler: @escaping @Sendable (_ count: UInt64) -> Void
   ) throws(KernelError) -> EventSubscription {
-    let source = Source(try descriptor.duplicate(), isTaking: isTaking, handler)
+    let source = Source(
+      try descriptor.duplicate(), isTaking: isTaking, isToldTheEnd: isToldTheEnd, handler)
     state.sources.withLock { $0.watched[ObjectIdentifier(source)] = source }
     do throws(KernelError) {
       try state.poll.add(source.descriptor, token: source.token, edges: !isTaking)

@@ -69,14 +69,16 @@ ABI_INLINE int abi_epoll_add(int epoll, int fd, uint32_t events, uint64_t token)
   return abi_result(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event));
 }
 ABI_INLINE int abi_epoll_delete(int epoll, int fd) { return abi_result(epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL)); }
-/// Waits for ready descriptors and writes the tokens of up to 16 of them; 0 at the time limit, which a negative number
-/// of milliseconds does not set.
-ABI_INLINE int abi_epoll_wait(int epoll, int64_t milliseconds, uint64_t tokens[16]) {
-  struct epoll_event events[16];
+/// Waits for ready descriptors, of which the buffer of 256 bytes holds 16; 0 at the time limit, which a
+/// negative number of milliseconds does not set.
+ABI_INLINE int abi_epoll_wait(int epoll, int64_t milliseconds, void *buffer) {
+  _Static_assert(16 * sizeof(struct epoll_event) <= 256, "room for 16");
   int limit = milliseconds > 0x7fffffff ? 0x7fffffff : (int)milliseconds;
-  int result = abi_result(epoll_wait(epoll, events, 16, limit));
-  for (int index = 0; index < result; index++) tokens[index] = events[index].data.u64;
-  return result;
+  return abi_result(epoll_wait(epoll, (struct epoll_event *)buffer, 16, limit));
+}
+/// The token of one that is ready.
+ABI_INLINE uint64_t abi_epoll_token(const void *buffer, int index) {
+  return ((const struct epoll_event *)buffer)[index].data.u64;
 }
 ABI_INLINE int abi_timerfd(void) { return abi_result(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)); }
 /// Fires once, `nanoseconds` from now; at least one of them, because none would stop the timer.
