@@ -132,7 +132,7 @@ let package = Package(
     .target(name: "CTwinsInterrupts", path: "Benchmarks/CTwins-Interrupts"),
     .executableTarget(
       name: "InterruptLoops", dependencies: ["CTwins", "CTwinsInterrupts", "DriverCore", "LinuxHandles"],
-      path: "Benchmarks/Interrupts", exclude: ["run"], swiftSettings: strict),
+      path: "Benchmarks/Interrupts", exclude: ["run", "README.md"], swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17
 )

@@ -10,7 +10,8 @@ internal import SystemPackage
 /// One open PCI device, reached through VFIO: a ``PCIFunction`` for drivers.
 ///
 /// Windows, vectors and memory that it hands out keep it open. ``close()`` wants them gone; dropping the
-/// device instead closes it with the last of them.
+/// device instead closes it with the last of them. From the opening on, the kernel tells errors of the bus and
+/// its wish to have the device back (`events`).
 public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   /// Where it sits on the bus.
   public let address: PCIAddress
@@ -148,13 +149,13 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
 
   /// Closes the device: the kernel detaches it and gives it back.
   /// - Throws: `KernelError`: `EBUSY` while windows or vectors of it live; the device then closes with the
-  ///   last of them.
+  ///   last of them. A device that was revoked is closed already, whatever lives.
   public consuming func close() throws(KernelError) {
     let subject = address.description
     let isAttached = mode == .iommufd
     var handle = handle
     _ = consume self
-    guard isKnownUniquelyReferenced(&handle) else {
+    guard isKnownUniquelyReferenced(&handle) || handle.isRevoked else {
       throw KernelError(
         operation: "close", errno: .resourceBusy, subject: subject,
         remedy: "register windows or interrupt vectors of the device are still in use; drop them first")

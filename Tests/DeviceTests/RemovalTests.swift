@@ -219,8 +219,7 @@ extension DeviceTests {
 
     // MARK: Errors
 
-    /// The devices of the machine that have the capability keep error messages switched off in QEMU, all but
-    /// its virtio devices: one of these is plugged in.
+    /// In QEMU igb's switch for error messages stays off; that of its virtio devices does not.
     @Test func anErrorOnTheBusIsAnEvent() throws {
       let monitor = try LabMonitor()
       let address = try Self.plug("virtio-rng-pci", on: monitor, ["aer": true])
