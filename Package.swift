@@ -134,6 +134,10 @@ let package = Package(
     benchmark(
       "MappingBenchmark", path: "Mapping",
       needs: ["CTwinsMapping", "VFIO", "IOMMUFD", "PCIBus", "DMACore", "LinuxHandles"]),
+    .target(name: "CTwinsInterrupts", path: "Benchmarks/CTwins-Interrupts"),
+    .executableTarget(
+      name: "InterruptLoops", dependencies: ["CTwins", "CTwinsInterrupts", "DriverCore", "LinuxHandles"],
+      path: "Benchmarks/Interrupts", exclude: ["run", "README.md"], swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17
 )

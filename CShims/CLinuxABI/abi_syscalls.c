@@ -17,6 +17,25 @@ int abi_poll_readable(int fd, int64_t nanoseconds) {
   return abi_result(ppoll(&entry, 1, &limit, NULL));
 }
 
+int abi_dup_over(int fd, int number) { return abi_result(dup3(fd, number, O_CLOEXEC)); }
+
+int abi_memory_file(const char *name, int byte, uint64_t byteCount) {
+  int fd = abi_result(memfd_create(name, MFD_CLOEXEC));
+  if (fd < 0) return fd;
+  char bytes[4096];
+  memset(bytes, byte, sizeof(bytes));
+  for (uint64_t done = 0; done < byteCount;) {
+    uint64_t rest = byteCount - done;
+    int64_t count = abi_write(fd, bytes, rest < sizeof(bytes) ? rest : sizeof(bytes));
+    if (count < 0) {
+      close(fd);
+      return (int)count;
+    }
+    done += (uint64_t)count;
+  }
+  return fd;
+}
+
 int abi_realpath(const char *path, char *buffer) {
   _Static_assert(PATH_MAX == 4096, "abi_realpath's buffer");
   return realpath(path, buffer) == NULL ? -errno : (int)strlen(buffer);

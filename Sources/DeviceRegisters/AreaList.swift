@@ -35,6 +35,15 @@ public struct AreaList: ~Copyable, Sendable {
     return nil
   }
 
+  /// Does something with every mapping.
+  borrowing func forEach(_ body: (borrowing MappedMemory) throws(KernelError) -> Void) throws(KernelError) {
+    var node = first
+    while let current = node {
+      try body(current.area.memory)
+      node = current.next
+    }
+  }
+
   /// The largest area: where it is mapped, and its place in the region.
   @unsafe
   borrowing func largest() -> (UnsafeMutableRawPointer, Range<Int>)? {

@@ -56,6 +56,15 @@ public final class DescriptorBacking: RegisterBacking {
     return unsafe RegisterWindow(byteCount: byteCount, mappedBase: base, mappedRange: range, backing: self)
   }
 
+  /// Takes the device out of the window: mapped places become memory that reads as all ones, so that the
+  /// mapping no longer keeps the file open and no access meets a device that is gone.
+  ///
+  /// What is written there afterwards reads back, until the window goes.
+  /// - Throws: `KernelError` for `memfd_create` or `mmap`.
+  public func detachFromDevice() throws(KernelError) {
+    try areas.forEach { memory throws(KernelError) in try memory.replaceByOnes() }
+  }
+
   /// Reads through the area that holds the place, or by pread.
   public func load(at byteOffset: Int, byteWidth: Int) throws(KernelError) -> UInt64 {
     if let address = unsafe areas.address(of: byteOffset, byteWidth: byteWidth) {

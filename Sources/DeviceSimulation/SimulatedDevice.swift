@@ -13,12 +13,13 @@ final class SimulatedDevice: Sendable {
   let port: SimulatedPort
   private let model: any DeviceModel
 
-  init(_ model: any DeviceModel, at address: PCIAddress, space: SimulatedAddressSpace, clock: SimulatedClock)
-  {
+  init(
+    _ model: any DeviceModel, at address: PCIAddress, space: SimulatedAddressSpace, clock: SimulatedClock
+  ) throws(KernelError) {
     self.model = model
     self.address = address
     facts = model.facts
-    port = SimulatedPort(facts, space: space, clock: clock)
+    port = try SimulatedPort(facts, space: space, clock: clock)
     model.attach(to: port)
   }
 
@@ -69,39 +70,41 @@ final class SimulatedDevice: Sendable {
 }
 
 extension SimulatedDevice: InterruptSource {
-  func arm(_ kind: InterruptKind, signalling events: [CInt]) throws(KernelError) {
+  var events: PCIFunctionEvents { port.interrupts.events }
+
+  func facts(of kind: InterruptKind) -> InterruptFacts? { port.interrupts.facts(of: kind) }
+
+  func arm(
+    _ kind: InterruptKind, from start: Int, signalling events: [CInt?], adding isAdding: Bool
+  ) throws(KernelError) {
     try requirePresent("VFIO_DEVICE_SET_IRQS")
-    try port.interrupts.arm(kind, signalling: events)
-    setMessages(kind, isEnabled: true)
+    try port.interrupts.arm(kind, from: start, signalling: events, adding: isAdding)
+    port.setMessages(kind, isEnabled: true)
   }
 
   func disarm(_ kind: InterruptKind) throws(KernelError) {
-    setMessages(kind, isEnabled: false)
+    port.setMessages(kind, isEnabled: false)
     port.interrupts.disarm(kind)
   }
 
-  private func setMessages(_ kind: InterruptKind, isEnabled: Bool) {
-    port.configuration.withLock { image in
-      guard let control = image.messageControls[kind] else { return }
-      let old = image.load(at: control.byteOffset, byteWidth: 2) & ~UInt32(control.enable)
-      image.store(isEnabled ? old | UInt32(control.enable) : old, at: control.byteOffset, byteWidth: 2)
-    }
+  func trigger(_ kind: InterruptKind, _ vectors: Range<Int>) throws(KernelError) {
+    try requirePresent("VFIO_DEVICE_SET_IRQS")
+    try port.interrupts.trigger(kind, vectors)
   }
 
-  func detach(_ kind: InterruptKind, vector: Int) throws(KernelError) {
-    try port.interrupts.detach(kind, vector: vector)
+  func trigger(_ kind: InterruptKind, from start: Int, where chosen: [Bool]) throws(KernelError) {
+    try requirePresent("VFIO_DEVICE_SET_IRQS")
+    try port.interrupts.trigger(kind, chosen.indices.filter { chosen[$0] }.map { start + $0 })
   }
 
-  func trigger(_ kind: InterruptKind, vector: Int) throws(KernelError) {
-    try port.interrupts.trigger(kind, vector: vector)
+  func setMasked(_ isMasked: Bool, _ kind: InterruptKind, vector: Int) throws(KernelError) {
+    try requirePresent("VFIO_DEVICE_SET_IRQS")
+    try port.interrupts.setMasked(isMasked, kind, vector: vector)
   }
 
-  func mask(_ kind: InterruptKind, vector: Int) throws(KernelError) {
-    try port.interrupts.setMasked(true, kind, vector: vector)
-  }
-
-  func unmask(_ kind: InterruptKind, vector: Int) throws(KernelError) {
-    try port.interrupts.setMasked(false, kind, vector: vector)
+  func unmask(_ kind: InterruptKind, vector: Int, whenSignalled event: CInt?) throws(KernelError) {
+    try requirePresent("VFIO_DEVICE_SET_IRQS")
+    try port.interrupts.unmask(kind, whenSignalled: event)
   }
 }
 

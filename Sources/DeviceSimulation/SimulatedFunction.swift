@@ -11,8 +11,7 @@ internal import SystemPackage
 ///
 /// It behaves as VFIO does, with stricter memory (``SimulatedAddressSpace``): bus master is off at first and
 /// gates transfers and messages; INTx is masked when it fires; a vector that is not armed loses its
-/// interrupts; the MSI-X table reads as all ones. After a reset the vectors that were armed stay with their
-/// owner, who gets nothing on them any more and lets them go before arming again.
+/// interrupts; the MSI-X table reads as all ones. Armed vectors stay armed across a reset.
 public struct SimulatedFunction: ~Copyable, PCIFunction {
   private let device: SimulatedDevice
   /// The device's time.
@@ -26,7 +25,7 @@ public struct SimulatedFunction: ~Copyable, PCIFunction {
   ///   - address: Nil for 0000:00:04.0.
   ///   - addressSpace: Nil for one of its own.
   ///   - clock: Of this function alone; nil for one on which nothing takes time.
-  /// - Throws: `KernelError` for what the clock's thread needs.
+  /// - Throws: `KernelError` for what the clock's thread needs, or for `eventfd`.
   public init(
     _ model: any DeviceModel, at address: PCIAddress? = nil, addressSpace: SimulatedAddressSpace? = nil,
     clock: SimulatedClock? = nil
@@ -36,7 +35,7 @@ public struct SimulatedFunction: ~Copyable, PCIFunction {
     }
     let space = addressSpace ?? SimulatedAddressSpace()
     let clock = if let clock { clock } else { try SimulatedClock() }
-    device = SimulatedDevice(model, at: address, space: space, clock: clock)
+    device = try SimulatedDevice(model, at: address, space: space, clock: clock)
     simulatedAddressSpace = space
     self.clock = clock
   }
@@ -79,14 +78,8 @@ public struct SimulatedFunction: ~Copyable, PCIFunction {
     }
   }
 
-  /// Arms vectors.
-  /// - Throws: `KernelError`: `EINVAL` for more than there are; `EBUSY` where some are armed; `ENODEV` after
-  ///   removal.
-  public borrowing func armInterrupts(_ kind: InterruptKind, count: Int) throws(KernelError)
-    -> InterruptVectors
-  {
-    try InterruptVectors(arming: kind, count: count, of: device)
-  }
+  /// What its interrupts and events come from.
+  public var interruptSource: any InterruptSource { device }
 
   /// Resets the model and the bus side; work on its way is dropped.
   /// - Throws: `KernelError`: `EINVAL` where the model cannot be reset; `ENODEV` after removal.
@@ -105,6 +98,13 @@ public final class SimulatedSlot: Sendable {
 
   init(_ port: SimulatedPort) { self.port = port }
 
-  /// Pulls the device out: registers read as all ones, writes vanish, transfers and interrupts stop.
+  /// Lets the kernel ask for the device, as before an unplugging: the driver may close it first.
+  public func requestRemoval() { port.interrupts.report(.removalRequested) }
+
+  /// Lets the bus report an uncorrectable error of the device.
+  public func reportError() { port.interrupts.report(.error) }
+
+  /// Pulls the device out: registers read as all ones, writes vanish, transfers and interrupts
+  /// stop, and waits for them end.
   public func remove() { port.remove() }
 }

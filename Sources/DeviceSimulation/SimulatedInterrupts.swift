@@ -21,11 +21,16 @@ final class SimulatedInterrupts: Sendable {
       _ = borrowed.relinquish()
     }
     func signal() { event.wake() }
+    func end() { event.sayLastCall() }
   }
 
   private struct State {
     var armed: InterruptKind?
-    var lines: [Line?] = []
+    var lines: [Int: Line] = [:]
+    /// Below it, vectors have interrupts, signalled or not: those of MSI are never more.
+    var end = 0
+    /// What unmasks the line whenever an eventfd is signalled.
+    var unmasking: EventSubscription?
     var isLineRaised = false
     var isLineEnabled = true
     var isMasked = false
@@ -37,64 +42,126 @@ final class SimulatedInterrupts: Sendable {
     }
   }
 
+  let events: PCIFunctionEvents
   private let vectorCounts: [InterruptKind: Int]
   private let state = Mutex(State())
 
-  init(vectorCounts: [InterruptKind: Int]) { self.vectorCounts = vectorCounts }
+  init(vectorCounts: [InterruptKind: Int]) throws(KernelError) {
+    self.vectorCounts = vectorCounts
+    events = try PCIFunctionEvents()
+  }
 
-  func arm(_ kind: InterruptKind, signalling events: [CInt]) throws(KernelError) {
-    try require(
-      events.count > 0 && events.count <= vectorCounts[kind] ?? 0, .invalidArgument,
-      "\(events.count) vectors of \(kind.rawValue)")
-    try require(state.withLock { $0.armed == nil }, .resourceBusy, kind.rawValue)
-    var lines: [Line?] = []
-    for event in events { lines.append(try Line(duplicating: event)) }
-    let armed = lines
-    let isFirst = state.withLock { state in
-      guard state.armed == nil else { return false }
-      state.armed = kind
-      state.lines = armed
-      state.isMasked = false
-      state.deliverLine()
-      return true
+  func facts(of kind: InterruptKind) -> InterruptFacts? {
+    guard let count = vectorCounts[kind], count > 0 else { return nil }
+    return InterruptFacts(vectorCount: count, isExtensible: kind != .msi, isMaskable: kind == .intx)
+  }
+
+  func arm(
+    _ kind: InterruptKind, from start: Int, signalling events: [CInt?], adding isAdding: Bool
+  ) throws(KernelError) {
+    let end = start + events.count
+    let subject = "vectors \(start) to \(end - 1) of \(kind.rawValue)"
+    try require(!events.isEmpty && end <= vectorCounts[kind] ?? 0, .invalidArgument, subject)
+    var lines: [Int: Line] = [:]
+    for (index, event) in events.enumerated() {
+      if let event { lines[start + index] = try Line(duplicating: event) }
     }
-    try require(isFirst, .resourceBusy, kind.rawValue)
+    let fresh = lines
+    let (mayArm, isInReach, dropped) = state.withLock { state -> (Bool, Bool, [Int: Line]) in
+      guard isAdding ? state.armed == kind : state.armed == nil else { return (false, true, [:]) }
+      guard !isAdding || kind == .msix || end <= state.end else { return (true, false, [:]) }
+      if !isAdding { state.isMasked = false }
+      let old = state.lines
+      state.armed = kind
+      state.end = max(state.end, end)
+      for vector in start..<end { state.lines[vector] = fresh[vector] }
+      state.deliverLine()
+      return (true, true, old)
+    }
+    _ = dropped
+    try require(mayArm, .resourceBusy, subject)
+    try require(isInReach, .invalidArgument, subject)
   }
 
   func disarm(_ kind: InterruptKind) {
-    let dropped = state.withLock { state -> [Line?] in
-      guard state.armed == kind else { return [] }
-      defer { (state.armed, state.lines) = (nil, []) }
-      return state.lines
+    let dropped = state.withLock { state -> ([Int: Line], EventSubscription?) in
+      guard state.armed == kind else { return ([:], nil) }
+      defer { (state.armed, state.lines, state.end, state.unmasking) = (nil, [:], 0, nil) }
+      return (state.lines, state.unmasking)
     }
     _ = dropped
   }
 
-  func detach(_ kind: InterruptKind, vector: Int) throws(KernelError) {
-    try update(kind, vector) { $0.lines[vector] = nil }
-  }
-
-  func trigger(_ kind: InterruptKind, vector: Int) throws(KernelError) {
-    try update(kind, vector) { $0.lines[vector]?.signal() }
+  func trigger(_ kind: InterruptKind, _ vectors: some Sequence<Int>) throws(KernelError) {
+    try update(kind) { state in
+      for vector in vectors { state.lines[vector]?.signal() }
+      return true
+    }
   }
 
   func setMasked(_ isMasked: Bool, _ kind: InterruptKind, vector: Int) throws(KernelError) {
     try require(kind == .intx, .inappropriateIOCTLForDevice, "mask of \(kind.rawValue)")
-    try update(kind, vector) { state in
+    try update(kind) { state in
       state.isMasked = isMasked
       state.deliverLine()
+      return true
     }
   }
 
-  private func update(
-    _ kind: InterruptKind, _ vector: Int, _ change: (inout State) -> Void
-  ) throws(KernelError) {
-    let isArmed = state.withLock { state in
-      guard state.armed == kind, state.lines.indices.contains(vector) else { return false }
-      change(&state)
+  func unmask(_ kind: InterruptKind, whenSignalled event: CInt?) throws(KernelError) {
+    try require(kind == .intx, .inappropriateIOCTLForDevice, "unmask of \(kind.rawValue)")
+    guard let event else {
+      let ended = state.withLock { $0.unmasking.take() }
+      _ = ended
+      return
+    }
+    let watched = try Line(duplicating: event)
+    let subscription = try EventReactor().watch(watched.event.descriptor) { [weak self] _ in
+      self?.state.withLock { state in
+        state.isMasked = false
+        state.deliverLine()
+      }
+    }
+    var isFirst = true
+    try update(kind) { state in
+      isFirst = state.unmasking == nil
+      if isFirst { state.unmasking = subscription }
       return true
     }
-    try require(isArmed, .invalidArgument, "\(kind.rawValue) vector \(vector)")
+    try require(isFirst, .resourceBusy, "unmask of \(kind.rawValue)")
+  }
+
+  /// What the bus and the kernel tell of the function as a whole.
+  func report(_ event: PCIFunctionEvent) {
+    switch event {
+    case .error: EventFD.wake(events.errorDescriptor)
+    case .removalRequested: EventFD.wake(events.removalDescriptor)
+    case .removed: end()
+    }
+  }
+
+  private func end() {
+    events.markRemoved()
+    state.withLock { state in
+      for line in state.lines.values { line.end() }
+    }
+  }
+
+  /// What survives a reset of the function: vectors stay armed, the line is low and unmasked.
+  func reset() {
+    state.withLock { state in
+      state.isLineRaised = false
+      state.isLineEnabled = true
+      state.isMasked = false
+    }
+  }
+
+  /// Which kind is armed.
+  var armed: InterruptKind? { state.withLock { $0.armed } }
+
+  private func update(_ kind: InterruptKind, _ change: (inout State) -> Bool) throws(KernelError) {
+    let isArmed = state.withLock { state in state.armed == kind && change(&state) }
+    try require(isArmed, .invalidArgument, "\(kind.rawValue), which is not armed")
   }
 
   private func require(_ condition: Bool, _ errno: Errno, _ subject: String) throws(KernelError) {
@@ -106,8 +173,7 @@ final class SimulatedInterrupts: Sendable {
   /// A message of the device; lost where its vector is not armed.
   func deliverMessage(_ kind: InterruptKind, vector: Int) {
     state.withLock { state in
-      guard state.armed == kind, state.lines.indices.contains(vector) else { return }
-      state.lines[vector]?.signal()
+      if state.armed == kind { state.lines[vector]?.signal() }
     }
   }
 

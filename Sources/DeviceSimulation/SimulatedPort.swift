@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import DMACore
 internal import DriverCore
+internal import LinuxHandles
 internal import Synchronization
 
 /// The bus between one model and its address space and interrupts, and whose turn it is to call the model.
@@ -17,10 +18,10 @@ final class SimulatedPort: DevicePort {
   private let life = Atomic<Int>(0)
   private let removed = Atomic<Bool>(false)
 
-  init(_ facts: DeviceFacts, space: SimulatedAddressSpace, clock: SimulatedClock) {
+  init(_ facts: DeviceFacts, space: SimulatedAddressSpace, clock: SimulatedClock) throws(KernelError) {
     poweredOn = ConfigurationImage(facts)
     configuration = Mutex(poweredOn)
-    interrupts = SimulatedInterrupts(vectorCounts: facts.vectorCounts)
+    interrupts = try SimulatedInterrupts(vectorCounts: facts.vectorCounts)
     self.space = space
     self.clock = clock
   }
@@ -34,6 +35,7 @@ final class SimulatedPort: DevicePort {
       clock.cancelAll()
     }
     interrupts.setLine(isRaised: false)
+    interrupts.report(.removed)
   }
 
   /// Calls the model, or does nothing once the device is removed.
@@ -46,9 +48,18 @@ final class SimulatedPort: DevicePort {
   func reset() {
     life.add(1, ordering: .relaxed)
     clock.cancelAll()
-    interrupts.setLine(isRaised: false)
     configuration.withLock { $0 = poweredOn }
-    interrupts.setLine(isEnabled: true)
+    interrupts.reset()
+    if let kind = interrupts.armed { setMessages(kind, isEnabled: true) }
+  }
+
+  /// Switches messages of a kind on or off in configuration space, as the kernel does.
+  func setMessages(_ kind: InterruptKind, isEnabled: Bool) {
+    configuration.withLock { image in
+      guard let control = image.messageControls[kind] else { return }
+      let old = image.load(at: control.byteOffset, byteWidth: 2) & ~UInt32(control.enable)
+      image.store(isEnabled ? old | UInt32(control.enable) : old, at: control.byteOffset, byteWidth: 2)
+    }
   }
 
   // MARK: DevicePort

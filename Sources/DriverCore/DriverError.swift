@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import LinuxHandles
+internal import SystemPackage
 
 /// A device misbehaved, was late, or went away; or the kernel refused what the driver needed for it.
 public struct DriverError: Error, Hashable, Sendable {
@@ -40,6 +41,12 @@ public struct DriverError: Error, Hashable, Sendable {
     self.kernelError = kernelError
   }
 
+  /// The kernel's refusal as a driver sees it: ``Code/removed`` for `ENODEV`, else ``Code/kernel``.
+  public init(_ error: KernelError) {
+    let isGone = error.errno == .operationNotSupportedByDevice
+    self.init(code: isGone ? .removed : .kernel, detail: error.description, kernelError: error)
+  }
+
   /// Runs kernel calls on behalf of a driver, and turns their refusal into a `DriverError`.
   public static func wrapping<Value: ~Copyable>(
     _ body: () throws(KernelError) -> Value
@@ -47,7 +54,7 @@ public struct DriverError: Error, Hashable, Sendable {
     do throws(KernelError) {
       return try body()
     } catch {
-      throw DriverError(code: .kernel, detail: error.description, kernelError: error)
+      throw DriverError(error)
     }
   }
 }

@@ -26,13 +26,37 @@ public protocol PCIFunction: ~Copyable {
   /// It is forbidden when a function is opened and after ``reset()``.
   borrowing func setBusMaster(_ isEnabled: Bool) throws(KernelError)
 
-  /// Arms the first `count` vectors of a kind, at once: the hardware has one number of vectors in use.
-  /// - Throws: `KernelError`: `EINVAL` where the function has fewer; `EBUSY` where interrupts are armed.
-  borrowing func armInterrupts(_ kind: InterruptKind, count: Int) throws(KernelError) -> InterruptVectors
+  /// What its interrupts and events come from; for ``armInterrupts(_:count:)`` and ``events``.
+  var interruptSource: any InterruptSource { get }
 
-  /// Resets the function: registers at their defaults, bus master off, interrupts disarmed by the hardware.
+  /// Resets the function: registers at their defaults, bus master off, the device's causes of interrupts gone.
+  /// Armed vectors stay armed.
   /// - Throws: `KernelError`: `EINVAL` where it cannot be reset; see ``PCIFunctionResources/isResettable``.
   borrowing func reset() throws(KernelError)
+}
+
+extension PCIFunction where Self: ~Copyable {
+  /// What happens to the function as a whole: errors, and the kernel's wish to have it back.
+  public var events: PCIFunctionEvents { interruptSource.events }
+
+  /// Arms the first `count` vectors of a kind, at once.
+  /// - Throws: `KernelError`: `EINVAL` where the function has fewer; `EBUSY` where interrupts are armed.
+  public borrowing func armInterrupts(
+    _ kind: InterruptKind, count: Int
+  ) throws(KernelError) -> InterruptVectors {
+    try InterruptVectors(arming: kind, 0..<max(count, 0), of: interruptSource)
+  }
+
+  /// Arms some vectors of a kind, which keep their numbers.
+  ///
+  /// More can be added later where ``InterruptFacts/isExtensible`` says so.
+  /// - Parameter holes: Vectors of the range that stay silent.
+  /// - Throws: `KernelError`: `EINVAL` where the function has fewer; `EBUSY` where interrupts are armed.
+  public borrowing func armInterrupts(
+    _ kind: InterruptKind, vectors: Range<Int>, except holes: Set<Int> = []
+  ) throws(KernelError) -> InterruptVectors {
+    try InterruptVectors(arming: kind, vectors, except: holes, of: interruptSource)
+  }
 }
 
 /// The facts of an open function.

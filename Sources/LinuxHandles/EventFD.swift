@@ -27,10 +27,27 @@ public struct EventFD: ~Copyable, Sendable {
   ///
   /// The only failure is a counter at its end, and then whoever waits is awake already. A ``FaultPlan`` does
   /// not see it.
-  public borrowing func wake() {
+  public borrowing func wake() { Self.wake(descriptor.rawValue) }
+
+  /// As the other one, for a counter of which only the descriptor is known.
+  public static func wake(_ descriptor: CInt) {
     var one: UInt64 = 1
-    _ = unsafe abi_write(descriptor.rawValue, &one, 8)
+    _ = unsafe abi_write(descriptor, &one, 8)
   }
+
+  /// Says that no signal will come any more: whoever takes the count sees it to be at least ``lastCall``.
+  ///
+  /// As ``wake()``, it cannot fail in a way that matters. The signals that came before are in the lower bits.
+  public borrowing func sayLastCall() { Self.sayLastCall(to: descriptor.rawValue) }
+
+  /// As the other one, for a counter of which only the descriptor is known.
+  public static func sayLastCall(to descriptor: CInt) {
+    var mark = lastCall
+    _ = unsafe abi_write(descriptor, &mark, 8)
+  }
+
+  /// The bit of a count that says that nothing follows; so many signals never come.
+  @inlinable public static var lastCall: UInt64 { 1 << 62 }
 
   /// Takes the whole count, and leaves zero; zero where nothing was signalled.
   public borrowing func take() throws(KernelError) -> UInt64 {

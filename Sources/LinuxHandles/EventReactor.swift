@@ -2,32 +2,73 @@
 internal import CLinuxABI
 internal import Synchronization
 
-/// One epoll instance and one thread that turn eventfds into asynchronous sequences.
+/// One epoll instance and one thread that serve many eventfds: by handlers, or as asynchronous sequences.
 ///
 /// Whoever makes a reactor decides who shares it; there is no global one. Subscriptions hold it, and its
 /// thread ends with its last holder.
 public final class EventReactor: Sendable {
-  private typealias Continuation = AsyncStream<UInt64>.Continuation
-  private struct Subscription {
-    let descriptor: CInt
-    let continuation: Continuation
+  /// A watched descriptor and what is done with its counts.
+  fileprivate final class Source: Sendable {
+    let descriptor: OwnedDescriptor
+    let isTaking: Bool
+    let isToldTheEnd: Bool
+    let isCancelled = Atomic<Bool>(false)
+    let handler: @Sendable (UInt64) -> Void
+
+    init(
+      _ descriptor: consuming OwnedDescriptor, isTaking: Bool, isToldTheEnd: Bool,
+      _ handler: @escaping @Sendable (UInt64) -> Void
+    ) {
+      self.descriptor = descriptor
+      self.isTaking = isTaking
+      self.isToldTheEnd = isToldTheEnd
+      self.handler = handler
+    }
+
+    /// Its address: what epoll gives back, and never 0.
+    var token: UInt64 { UInt64(UInt(bitPattern: unsafe Unmanaged.passUnretained(self).toOpaque())) }
+
+    @inline(__always)
+    func serve() {
+      if isCancelled.load(ordering: .relaxed) { return }
+      var count: UInt64 = 0
+      if isTaking, unsafe abi_read(descriptor.rawValue, &count, 8) != 8 { return }
+      if count >= EventFD.lastCall, !isToldTheEnd { return }
+      handler(count)
+    }
   }
+
   /// What the thread needs, apart from the reactor itself: the thread must not keep its owner alive.
-  private final class State: Sendable {
-    let epoll: OwnedDescriptor
-    let stop: EventFD
-    let subscriptions = Mutex<[UInt64: Subscription]>([:])
+  fileprivate final class State: Sendable {
+    struct Sources {
+      var watched: [ObjectIdentifier: Source] = [:]
+      /// No longer watched, but the thread may have one of them in hand until its next turn.
+      var retired: [Source] = []
+    }
+    let poll: EventPoll
+    let news: EventFD
+    let isStopping = Atomic<Bool>(false)
+    let sources = Mutex(Sources())
 
     init() throws(KernelError) {
-      epoll = OwnedDescriptor(adopting: try kernelCall("epoll_create1") { abi_epoll_create() })
-      stop = try EventFD()
-      let (epollFD, stopFD) = (epoll.rawValue, stop.descriptor.rawValue)
-      try kernelCall("epoll_ctl") { abi_epoll_add(epollFD, stopFD, EPOLLIN.rawValue, 0) }
+      poll = try EventPoll()
+      news = try EventFD()
+      try poll.add(news.descriptor, token: 0)
+    }
+
+    func cancel(_ source: Source) {
+      guard !source.isCancelled.exchange(true, ordering: .relaxed) else { return }
+      poll.forget(source.descriptor)
+      sources.withLock { sources in
+        if let source = sources.watched.removeValue(forKey: ObjectIdentifier(source)) {
+          sources.retired.append(source)
+        }
+      }
+      news.wake()
     }
   }
 
   private let state: State
-  private let nextToken = Atomic<UInt64>(1)
   private let thread: OwnedThread
 
   /// Starts the thread.
@@ -38,60 +79,91 @@ public final class EventReactor: Sendable {
     thread = try OwnedThread { Self.run(state) }
   }
 
-  deinit { state.stop.wake() }
+  deinit {
+    state.isStopping.store(true, ordering: .relaxed)
+    state.news.wake()
+  }
 
-  /// The counts of an eventfd as they come, until the sequence's consumer ends or `close` is called on it.
+  /// Calls a handler on the reactor's thread with each count of an eventfd or a ``TimerFD``.
   ///
-  /// The descriptor is duplicated, so its owner may close it at any time. Counts are never lost: what comes
-  /// between two elements is added up by the kernel.
+  /// Counts are never lost: what comes between two calls is added up by the kernel.
+  /// - Parameters:
+  ///   - descriptor: Duplicated, so its owner may close it at any time.
+  ///   - isTaking: Whether the count is taken. If not, the handler is called with 0 when there was a signal
+  ///     and nobody had taken it yet.
+  ///   - isToldTheEnd: Whether a count with ``EventFD/lastCall`` comes to the handler.
+  ///   - handler: Must not block: it holds up all others. What it captures is let go on the reactor's thread.
+  /// - Returns: Ends the calls when it is dropped.
   /// - Throws: `KernelError` for `dup` or `epoll_ctl`.
-  public func counts(of event: borrowing EventFD) throws(KernelError) -> AsyncStream<UInt64> {
-    let copy = try event.descriptor.duplicate()
-    let token = nextToken.add(1, ordering: .relaxed).newValue
-    let (stream, continuation) = AsyncStream<UInt64>.makeStream()
-    let fd = copy.rawValue
-    let epoll = state.epoll.rawValue
-    state.subscriptions.withLock { $0[token] = Subscription(descriptor: fd, continuation: continuation) }
+  public func watch(
+    _ descriptor: borrowing OwnedDescriptor, taking isTaking: Bool = true,
+    tellingTheEnd isToldTheEnd: Bool = true,
+    _ handler: @escaping @Sendable (_ count: UInt64) -> Void
+  ) throws(KernelError) -> EventSubscription {
+    let source = Source(
+      try descriptor.duplicate(), isTaking: isTaking, isToldTheEnd: isToldTheEnd, handler)
+    state.sources.withLock { $0.watched[ObjectIdentifier(source)] = source }
     do throws(KernelError) {
-      try kernelCall("epoll_ctl", on: "descriptor \(fd)") {
-        abi_epoll_add(epoll, fd, EPOLLIN.rawValue, token)
-      }
+      try state.poll.add(source.descriptor, token: source.token, edges: !isTaking)
     } catch {
-      _ = state.subscriptions.withLock { $0.removeValue(forKey: token) }
+      _ = state.sources.withLock { $0.watched.removeValue(forKey: ObjectIdentifier(source)) }
       throw error
     }
-    _ = copy.relinquish()
-    continuation.onTermination = { [self] _ in end(token) }
-    return stream
+    return EventSubscription(source, of: self)
   }
 
-  private func end(_ token: UInt64) {
-    let ended = state.subscriptions.withLock { $0.removeValue(forKey: token) }
-    guard let ended else { return }
-    _ = abi_epoll_delete(state.epoll.rawValue, ended.descriptor)
-    _ = abi_close(ended.descriptor)
+  /// The counts of an eventfd as they come.
+  ///
+  /// The descriptor is duplicated, so its owner may close it at any time.
+  /// - Throws: `KernelError` for `dup` or `epoll_ctl`.
+  public func counts(of event: borrowing EventFD) throws(KernelError) -> EventCounts {
+    let sum = EventSum()
+    return EventCounts(sum, try watch(event.descriptor) { sum.add($0) })
   }
+
+  fileprivate func cancel(_ source: Source) { state.cancel(source) }
 
   private static func run(_ state: State) {
-    while true {
-      var token: UInt64 = 0
-      let result = unsafe abi_epoll_wait_one(state.epoll.rawValue, -1, &token)
-      if result < 0 { continue }  // EINTR; nothing else can happen to an epoll that this thread keeps open
-      if token == 0 { break }
-      // Under the lock, so that the descriptor cannot be closed and its number used again meanwhile.
-      state.subscriptions.withLock { subscriptions in
-        guard let subscription = subscriptions[token] else { return }
-        var count: UInt64 = 0
-        if unsafe abi_read(subscription.descriptor, &count, 8) == 8 { subscription.continuation.yield(count) }
+    while !state.isStopping.load(ordering: .relaxed) {
+      var hasNews = false
+      // No call of an epoll that this thread keeps open fails.
+      _ = try? state.poll.waitForTokens(-1) { token in
+        guard let address = unsafe UnsafeRawPointer(bitPattern: UInt(token)) else {
+          hasNews = true
+          return
+        }
+        // SAFETY: a source is let go by this thread alone, between two waits, and after it left the epoll.
+        unsafe Unmanaged<Source>.fromOpaque(address)._withUnsafeGuaranteedRef { $0.serve() }
       }
+      if hasNews { readNews(state) }
     }
-    let rest = state.subscriptions.withLock { subscriptions in
-      defer { subscriptions = [:] }
-      return subscriptions
-    }
-    for subscription in rest.values {
-      subscription.continuation.finish()
-      _ = abi_close(subscription.descriptor)
-    }
+    // Subscriptions hold their reactor, so nothing is watched any more; the last of them was just retired.
+    readNews(state)
   }
+
+  private static func readNews(_ state: State) {
+    _ = try? state.news.take()
+    // They go after the lock: a handler may hold the last reference to anything.
+    let retired = state.sources.withLock { sources in
+      defer { sources.retired = [] }
+      return sources.retired
+    }
+    _ = consume retired
+  }
+}
+
+/// The calls that a reactor makes for one descriptor; they end when this is dropped or cancelled.
+public final class EventSubscription: Sendable {
+  private let source: EventReactor.Source
+  private let reactor: EventReactor
+
+  fileprivate init(_ source: EventReactor.Source, of reactor: EventReactor) {
+    self.source = source
+    self.reactor = reactor
+  }
+
+  /// Ends the calls; one that the reactor's thread has begun may still be under way.
+  public func cancel() { reactor.cancel(source) }
+
+  deinit { cancel() }
 }

@@ -20,8 +20,8 @@ final class VFIOConfigurationSpace: ConfigurationSpace {
 
   func read(at byteOffset: Int, width: ConfigurationWidth) throws(KernelError) -> UInt32 {
     var value: UInt32 = 0
-    let (fd, place) = (handle.descriptor, try place(of: byteOffset, width))
-    let count = try kernelCall("pread", on: "\(subject) at \(byteOffset)") {
+    let place = try place(of: byteOffset, width)
+    let count = try handle.call("pread", on: "\(subject) at \(byteOffset)") { fd in
       unsafe abi_pread(fd, &value, UInt64(width.rawValue), place)
     }
     try checkLength(count, "pread", byteOffset, width)
@@ -30,8 +30,8 @@ final class VFIOConfigurationSpace: ConfigurationSpace {
 
   func write(_ value: UInt32, at byteOffset: Int, width: ConfigurationWidth) throws(KernelError) {
     var value = value
-    let (fd, place) = (handle.descriptor, try place(of: byteOffset, width))
-    let count = try kernelCall("pwrite", on: "\(subject) at \(byteOffset)") {
+    let place = try place(of: byteOffset, width)
+    let count = try handle.call("pwrite", on: "\(subject) at \(byteOffset)") { fd in
       unsafe abi_pwrite(fd, &value, UInt64(width.rawValue), place)
     }
     try checkLength(count, "pwrite", byteOffset, width)

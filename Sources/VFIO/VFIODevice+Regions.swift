@@ -60,6 +60,7 @@ extension VFIODevice {
     let backing = DescriptorBacking(
       parent: lease, descriptor: handle.descriptor, fileOffset: region.fileOffset, subject: subject,
       areas: areas)
+    try handle.note(backing)
     return backing.window(byteCount: Int(region.byteCount))
   }
 }

@@ -17,6 +17,7 @@ extension VFIODevice {
   public borrowing func reset() throws(KernelError) {
     var tries = 0
     try resetFunction(tries: &tries)
+    try interrupts.restore()
     // The kernel restores the command register that it saved, bus master included.
     try configuration.setBusMaster(false)
   }
@@ -24,10 +25,9 @@ extension VFIODevice {
   /// Resets the function alone; its command register is as before.
   /// - Parameter tries: Counts how often it was tried.
   borrowing func resetFunction(tries: inout Int) throws(KernelError) {
-    let fd = handle.descriptor
     do throws(KernelError) {
       try Self.retryingReset(&tries) { () throws(KernelError) in
-        try kernelCall("VFIO_DEVICE_RESET", on: "\(address)") { abi_vfio_device_reset(fd) }
+        try handle.call("VFIO_DEVICE_RESET", on: "\(address)") { abi_vfio_device_reset($0) }
       }
     } catch {
       throw error.errno == .invalidArgument

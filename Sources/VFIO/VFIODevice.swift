@@ -10,7 +10,8 @@ internal import SystemPackage
 /// One open PCI device, reached through VFIO: a ``PCIFunction`` for drivers.
 ///
 /// Windows, vectors and memory that it hands out keep it open. ``close()`` wants them gone; dropping the
-/// device instead closes it with the last of them.
+/// device instead closes it with the last of them. From the opening on, the kernel tells errors of the bus and
+/// its wish to have the device back (`events`).
 public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   /// Where it sits on the bus.
   public let address: PCIAddress
@@ -103,16 +104,8 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
         operation: "VFIO_DEVICE_GET_INFO", errno: .operationNotSupportedByDevice, subject: subject,
         remedy: "this is no PCI device of VFIO, or it has no configuration space")
     }
-    var counts: [InterruptKind: Int] = [:]
-    for kind in InterruptKind.allCases {
-      var irq = abi_vfio_irq_info()
-      irq.index = VFIOInterruptSource.index(of: kind)
-      guard irq.index < info.interruptIndexCount else { continue }
-      try kernelCall("VFIO_DEVICE_GET_IRQ_INFO", on: "\(subject), \(kind.rawValue)") {
-        unsafe abi_vfio_device_get_irq_info(fd, &irq)
-      }
-      if irq.flags & ABI_VFIO_IRQ_INFO_EVENTFD != 0, irq.count > 0 { counts[kind] = Int(irq.count) }
-    }
+    interrupts = try VFIOInterruptSource(
+      of: handle, indexCount: UInt32(info.interruptIndexCount), subject: subject)
     self.address = address
     self.mode = mode
     self.addressSpace = addressSpace
@@ -121,10 +114,9 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     self.regions = regions
     self.configuration = VFIOConfigurationSpace(of: handle, region: configuration, subject: subject)
     resources = PCIFunctionResources(
-      barByteCounts: PCIBAR.Index.allCases.map { Int(regions[$0.rawValue].byteCount) }, vectorCounts: counts,
-      isResettable: info.isResettable, node: node)
+      barByteCounts: PCIBAR.Index.allCases.map { Int(regions[$0.rawValue].byteCount) },
+      vectorCounts: interrupts.vectorCounts, isResettable: info.isResettable, node: node)
     self.handle = handle
-    interrupts = VFIOInterruptSource(of: handle, counts: counts, subject: subject)
   }
 
   private static func openNode(_ path: String, on bus: PCIBus) throws(KernelError) -> OwnedDescriptor {
@@ -157,22 +149,18 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     try configuration.setBusMaster(isEnabled)
   }
 
-  /// Arms vectors `0 ..< count` of a kind.
-  public borrowing func armInterrupts(
-    _ kind: InterruptKind, count: Int
-  ) throws(KernelError) -> InterruptVectors {
-    try InterruptVectors(arming: kind, count: count, of: interrupts)
-  }
+  /// What its interrupts and events come from.
+  public var interruptSource: any InterruptSource { interrupts }
 
   /// Closes the device: the kernel detaches it and gives it back.
   /// - Throws: `KernelError`: `EBUSY` while windows or vectors of it live; the device then closes with the
-  ///   last of them.
+  ///   last of them. A device that was revoked is closed already, whatever lives.
   public consuming func close() throws(KernelError) {
     let subject = address.description
     let isAttached = mode == .iommufd
     var handle = handle
     _ = consume self
-    guard isKnownUniquelyReferenced(&handle) else {
+    guard isKnownUniquelyReferenced(&handle) || handle.isRevoked else {
       throw KernelError(
         operation: "close", errno: .resourceBusy, subject: subject,
         remedy: "register windows or interrupt vectors of the device are still in use; drop them first")

@@ -5,13 +5,11 @@ internal import LinuxHandles
 extension VFIOInterruptSource {
   /// Brings the armed vectors back after a reset of the device.
   ///
-  /// The kernel keeps its triggers over a reset and writes the device's message tables anew
-  /// (`pci_restore_state()`, drivers/pci/pci.c), so messages need nothing. A line that was masked when the
-  /// device was reset would wait for a driver that has nothing to acknowledge any more, so it is unmasked.
+  /// A line that the kernel had masked for an interrupt would wait for a driver that has nothing to acknowledge
+  /// any more; being armed anew, it is unmasked. What the driver masked itself stays so.
   /// - Returns: The kind that is armed; nil for none.
   func rearmAfterReset() throws(KernelError) -> InterruptKind? {
-    guard let kind = armedKind else { return nil }
-    if kind == .intx { try unmask(.intx, vector: 0) }
-    return kind
+    try restore()
+    return armedKind
   }
 }

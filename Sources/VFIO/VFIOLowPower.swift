@@ -40,11 +40,11 @@ final class VFIOLowPowerLease: Sendable {
   private let isOver = Atomic<Bool>(false)
 
   init(of handle: VFIODeviceHandle, subject: String, wakeup: CInt?) throws(KernelError) {
-    try handle.windows.fallAsleep(subject)
+    try handle.windowCount.fallAsleep(subject)
     do throws(KernelError) {
       try handle.enterLowPower(wakeup: wakeup, subject: subject)
     } catch {
-      handle.windows.awake()
+      handle.windowCount.awake()
       throw error
     }
     self.handle = handle
@@ -53,7 +53,7 @@ final class VFIOLowPowerLease: Sendable {
 
   func end() throws(KernelError) {
     guard !isOver.exchange(true, ordering: .relaxed) else { return }
-    defer { handle.windows.awake() }
+    defer { handle.windowCount.awake() }
     try handle.leaveLowPower(subject: subject)
   }
 

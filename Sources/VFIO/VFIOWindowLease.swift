@@ -51,9 +51,9 @@ final class VFIOWindowLease: Sendable {
   let handle: VFIODeviceHandle
 
   init(of handle: VFIODeviceHandle, _ subject: @autoclosure () -> String) throws(KernelError) {
-    try handle.windows.addWindow(subject())
+    try handle.windowCount.addWindow(subject())
     self.handle = handle
   }
 
-  deinit { handle.windows.removeWindow() }
+  deinit { handle.windowCount.removeWindow() }
 }

@@ -105,20 +105,28 @@ import Testing
     }
   }
 
-  @Test func aResetSilencesArmedVectors() throws {
+  @Test func armedVectorsSurviveAReset() throws {
     let probe = try Probe()
-    do {
-      let vector = try probe.function.armInterrupts(.msi, count: 1).take(0)
-      try probe.function.reset()
-      try probe.function.setBusMaster(true)
-      probe.port.sendMessage(vector: 0)
-      let count = try vector.poll()
-      #expect(count == 0)
-    }
     let vector = try probe.function.armInterrupts(.msi, count: 1).take(0)
     probe.port.sendMessage(vector: 0)
+    try probe.function.reset()
+    probe.port.sendMessage(vector: 0)  // bus master is off: lost
+    try probe.function.setBusMaster(true)
+    probe.port.sendMessage(vector: 0)
     let count = try vector.poll()
-    #expect(count == 1)
+    #expect(count == 2)
+  }
+
+  @Test func aLineIsLowAndUnmaskedAfterAReset() throws {
+    let probe = try Probe()
+    let vector = try probe.function.armInterrupts(.intx, count: 1).take(0)
+    probe.port.setInterruptLine(true)
+    try probe.function.reset()
+    let first = try vector.poll()
+    #expect(first == 1)
+    probe.port.setInterruptLine(true)
+    let second = try vector.poll()
+    #expect(second == 1)
   }
 
   @Test func removalStopsInterrupts() throws {
@@ -126,8 +134,8 @@ import Testing
     let vector = try probe.function.armInterrupts(.intx, count: 1).take(0)
     probe.function.remove()
     probe.port.setInterruptLine(true)
-    let count = try vector.poll()
-    #expect(count == 0)
+    let gone = #expect(throws: DriverError.self) { _ = try vector.poll() }
+    #expect(gone?.code == .removed)
     let error = #expect(throws: KernelError.self) { _ = try probe.function.armInterrupts(.msi, count: 1) }
     #expect(error?.errno == .operationNotSupportedByDevice)
   }

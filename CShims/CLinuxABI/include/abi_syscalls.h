@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,6 +32,10 @@ ABI_INLINE int abi_close(int fd) {
   return result == -EINTR ? 0 : result;
 }
 ABI_INLINE int abi_dup(int fd) { return abi_result(fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
+/// Lets `number`, which is open, be another descriptor of the file of `fd`. Out of line: dup3 is a GNU extension.
+int abi_dup_over(int fd, int number);
+/// A file in memory of `byteCount` bytes that all are `byte`. Out of line as well.
+int abi_memory_file(const char *name, int byte, uint64_t byteCount);
 ABI_INLINE int64_t abi_read(int fd, void *bytes, uint64_t count) { return abi_result64(read(fd, bytes, count)); }
 ABI_INLINE int64_t abi_write(int fd, const void *bytes, uint64_t count) {
   return abi_result64(write(fd, bytes, count));
@@ -64,13 +69,23 @@ ABI_INLINE int abi_epoll_add(int epoll, int fd, uint32_t events, uint64_t token)
   return abi_result(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event));
 }
 ABI_INLINE int abi_epoll_delete(int epoll, int fd) { return abi_result(epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL)); }
-/// Waits for the first ready token; 1 with `*token` set, 0 at the time limit. A negative limit waits for ever.
-ABI_INLINE int abi_epoll_wait_one(int epoll, int64_t milliseconds, uint64_t *token) {
-  struct epoll_event event;
+/// Waits for ready descriptors, of which the buffer of 256 bytes holds 16; 0 at the time limit, which a
+/// negative number of milliseconds does not set.
+ABI_INLINE int abi_epoll_wait(int epoll, int64_t milliseconds, void *buffer) {
+  _Static_assert(16 * sizeof(struct epoll_event) <= 256, "room for 16");
   int limit = milliseconds > 0x7fffffff ? 0x7fffffff : (int)milliseconds;
-  int result = abi_result(epoll_wait(epoll, &event, 1, limit));
-  if (result == 1) *token = event.data.u64;
-  return result;
+  return abi_result(epoll_wait(epoll, (struct epoll_event *)buffer, 16, limit));
+}
+/// The token of one that is ready.
+ABI_INLINE uint64_t abi_epoll_token(const void *buffer, int index) {
+  return ((const struct epoll_event *)buffer)[index].data.u64;
+}
+ABI_INLINE int abi_timerfd(void) { return abi_result(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)); }
+/// Fires once, `nanoseconds` from now; at least one of them, because none would stop the timer.
+ABI_INLINE int abi_timerfd_start(int fd, int64_t nanoseconds) {
+  if (nanoseconds < 1) nanoseconds = 1;
+  struct itimerspec span = {.it_value = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000}};
+  return abi_result(timerfd_settime(fd, 0, &span, NULL));
 }
 /// 1 when `fd` can be read, 0 when `nanoseconds` have passed. Out of line: ppoll is a GNU extension, and a
 /// header that Swift imports must not switch those on.

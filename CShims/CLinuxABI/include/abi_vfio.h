@@ -234,6 +234,22 @@ ABI_INLINE int abi_vfio_device_set_irqs_none(int fd, uint32_t action, uint32_t i
                                  .count = count};
   return abi_result(ioctl(fd, ABI_VFIO_DEVICE_SET_IRQS, &set));
 }
+/// Triggers, masks or unmasks those of vectors `start ..< start + count` whose byte is not 0.
+ABI_INLINE int abi_vfio_device_set_irqs_bool(int fd, uint32_t action, uint32_t index, uint32_t start, uint32_t count,
+                                             const uint8_t *chosen) {
+  struct {
+    struct abi_vfio_irq_set head;
+    uint8_t data[2048];
+  } set;
+  if (count > 2048) return -EINVAL;
+  set.head = (struct abi_vfio_irq_set){.argsz = (uint32_t)(sizeof(set.head) + count),
+                                       .flags = ABI_VFIO_IRQ_SET_DATA_BOOL | action,
+                                       .index = index,
+                                       .start = start,
+                                       .count = count};
+  memcpy(set.data, chosen, count);
+  return abi_result(ioctl(fd, ABI_VFIO_DEVICE_SET_IRQS, &set));
+}
 /// Gives vectors `start ..< start + count` one eventfd each; -1 takes a vector's eventfd away. With the action
 /// TRIGGER the kernel signals it for each interrupt; with MASK or UNMASK it listens to it. MSI-X has at most
 /// 2048 vectors (PCI Express 6.0, 7.7.2), so the message fits the stack.

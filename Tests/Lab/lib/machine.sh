@@ -3,9 +3,11 @@
 # Machines: each file of Tests/Lab/machines is one, a shell fragment that sets machine_description, machine_arguments
 # (for QEMU) and machine_command_line (for the kernel). It may use run_folder, lab_qemu_major and standard_devices.
 
-# The devices that every machine has, at addresses that tests may rely on. Slot 1 stays free.
+# The devices that every machine has, at addresses that tests may rely on. Slot 1 stays free. Tests plug devices in and
+# out through QEMU's monitor; the kernel does its part of it itself, not the firmware.
 standard_devices() {
   machine_arguments+=(
+    -global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off
     -device edu,addr=02.0
     -device "pci-testdev,addr=03.0,romfile=$run_folder/test.rom"
     -drive "file=$run_folder/nvme.raw,format=raw,if=none,id=nvme-drive,cache=unsafe"

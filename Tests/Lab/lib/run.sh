@@ -142,6 +142,8 @@ start_qemu() {
     -chardev "file,id=console,path=$console_path" -device isa-serial,chardev=console,index=0 \
     -chardev "file,id=output,path=$1" -device isa-serial,chardev=output,index=1 \
     -chardev "file,id=control,path=$2" -device isa-serial,chardev=control,index=2,irq=6 \
+    -chardev "socket,id=monitor,path=$run_folder/monitor,server=on,wait=off" -mon chardev=monitor,mode=control \
+    -chardev "socket,id=commands,path=$run_folder/monitor" -device isa-serial,chardev=commands,index=3,irq=7 \
     -kernel "$kernel_path" -initrd "$run_folder/initramfs" -append "$words" >&2
 }
 

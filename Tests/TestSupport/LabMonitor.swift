@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import LinuxHandles
+
+/// QEMU's own monitor, which the lab's machine reaches through its fourth serial port: a test unplugs, plugs
+/// and hurts the devices of the machine that it runs in.
+///
+/// The protocol is QMP: one JSON object a line.
+public final class LabMonitor {
+  /// The monitor refused, or did not answer.
+  public struct Refusal: Error, CustomStringConvertible {
+    /// What it said.
+    public let description: String
+  }
+
+  private static let port = "/dev/ttyS3"
+  private let port: OwnedDescriptor
+  private var unread: [UInt8] = []
+  private var lastNumber = 0
+
+  /// Opens the port; one monitor at a time.
+  public init() throws {
+    port = try OwnedDescriptor.open(Self.port, for: .readWrite)
+    var settings = termios()
+    guard unsafe tcgetattr(port.rawValue, &settings) == 0 else { throw POSIXError(.EIO) }
+    unsafe cfmakeraw(&settings)
+    settings.c_cflag |= tcflag_t(CLOCAL)
+    guard unsafe tcsetattr(port.rawValue, TCSANOW, &settings) == 0 else { throw POSIXError(.EIO) }
+    // Wanted once in the life of a connection; later it is refused, which says that it was done.
+    _ = try? command("qmp_capabilities")
+  }
+
+  /// Gives a command of QMP, and waits for its answer.
+  /// - Returns: What the monitor returned, as JSON.
+  @discardableResult
+  public func command(_ name: String, _ arguments: [String: Any] = [:]) throws -> Any {
+    lastNumber += 1
+    // Unlike that of any earlier monitor of this boot: its answer may still wait in the port.
+    let id = "\(ObjectIdentifier(self).hashValue)-\(lastNumber)"
+    var message: [String: Any] = ["execute": name, "id": id]
+    if !arguments.isEmpty { message["arguments"] = arguments }
+    var line = try JSONSerialization.data(withJSONObject: message)
+    line.append(0x0a)
+    try write([UInt8](line))
+    let end = ContinuousClock.now + .seconds(20)
+    while let answer = try nextObject(until: end) {
+      guard answer["id"] as? String == id else { continue }
+      if let error = answer["error"] as? [String: Any] {
+        throw Refusal(description: "\(name): \(error["desc"] ?? error)")
+      }
+      return answer["return"] ?? ""
+    }
+    throw Refusal(description: "\(name): QEMU's monitor does not answer on \(Self.port)")
+  }
+
+  /// Gives a command of the monitor for humans.
+  /// - Returns: What it printed.
+  @discardableResult
+  public func humanCommand(_ line: String) throws -> String {
+    try command("human-monitor-command", ["command-line": line]) as? String ?? ""
+  }
+
+  /// Asks the guest to let a device go; QEMU takes it away when the guest has powered its slot off.
+  public func unplug(_ id: String) throws { try command("device_del", ["id": id]) }
+
+  /// Plugs a device into a slot.
+  public func plug(_ model: String, id: String, bus: String, _ properties: [String: Any] = [:]) throws {
+    try command("device_add", properties.merging(["driver": model, "id": id, "bus": bus]) { old, _ in old })
+  }
+
+  /// Lets a device report a PCI Express error.
+  public func injectError(_ name: String, into id: String) throws {
+    let answer = try humanCommand("pcie_aer_inject_error \(id) \(name)")
+    guard answer.hasPrefix("OK") else { throw Refusal(description: answer) }
+  }
+
+  private func write(_ bytes: [UInt8]) throws {
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      let count = unsafe rest.withUnsafeBytes {
+        unsafe Foundation.write(port.rawValue, $0.baseAddress, $0.count)
+      }
+      guard count > 0 else { throw POSIXError(.EIO) }
+      rest = rest.dropFirst(count)
+    }
+  }
+
+  /// The next line that is a JSON object; nil when the time is over.
+  private func nextObject(until end: ContinuousClock.Instant) throws -> [String: Any]? {
+    while true {
+      while let newline = unread.firstIndex(of: 0x0a) {
+        let line = Data(unread[..<newline])
+        unread.removeSubrange(...newline)
+        // The port may have lost the beginning of a line before it was open.
+        if let object = try? JSONSerialization.jsonObject(with: line) as? [String: Any] { return object }
+      }
+      let left = ContinuousClock.now.duration(to: end)
+      guard left > .zero else { return nil }
+      var entry = pollfd(fd: port.rawValue, events: Int16(POLLIN), revents: 0)
+      guard unsafe poll(&entry, 1, 200) > 0 else { continue }
+      var bytes = [UInt8](repeating: 0, count: 4096)
+      let count = unsafe read(port.rawValue, &bytes, bytes.count)
+      if count > 0 { unread += bytes[..<count] }
+    }
+  }
+}
