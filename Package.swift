@@ -87,6 +87,11 @@ let package = Package(
     .target(name: "CShares", path: "Benchmarks/CShares"),
     .executableTarget(
       name: "SharesBenchmark", dependencies: ["DMACore", "CShares"], path: "Benchmarks/Shares"),
+    .target(name: "COpening", dependencies: ["CLinuxABI"], path: "Benchmarks/COpening"),
+    .executableTarget(
+      name: "OpeningBenchmark",
+      dependencies: ["COpening", "VFIO", "DriverCore", "PCIBus", "DeviceRegisters", "LinuxHandles"],
+      path: "Benchmarks/Opening", swiftSettings: strict),
     // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.
     .target(name: "CTestSupport", path: "Tests/CTestSupport"),
     .target(
@@ -116,7 +121,7 @@ let package = Package(
       "DeviceTests",
       needs: [
         "VFIO", "IOMMUFD", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
-        "LinuxHandles", system,
+        "LinuxHandles", "CLinuxABI", system,
       ]),
     // Benchmarks: hot loops and their C twins; Benchmarks/run counts, Benchmarks/hotcheck looks into the binary.
     .target(name: "CTwins", path: "Benchmarks/CTwins"),

@@ -91,7 +91,9 @@ public struct PCIBus: Hashable, Sendable {
         facts.virtualFunctions.append(function)
       }
     }
-    facts.vfioDeviceName = try root.names(in: "\(folder)/vfio-dev").first { $0.hasPrefix("vfio") }
+    let nodes = try root.names(in: "\(folder)/vfio-dev")
+    facts.vfioDeviceName = nodes.first { $0.hasPrefix("vfio") }
+    facts.noIOMMUDeviceName = nodes.first { $0.hasPrefix("noiommu-vfio") }
     return facts
   }
 

@@ -43,16 +43,22 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   }
 
   /// Opens a device by its own node, binds it to the context of an IOAS and attaches it there.
-  /// - Parameter function: Its `vfioDeviceName` names the node.
+  /// - Parameters:
+  ///   - function: Its `vfioDeviceName` names the node, or `noIOMMUDeviceName`.
+  ///   - mode: `iommufd`, or `noIOMMUDevice`: its memory is then that of a ``NoIOMMUSpace``.
   /// - Throws: `KernelError` for `open`, `VFIO_DEVICE_BIND_IOMMUFD` (`EPERM`: no isolated interrupts; `EINVAL`:
   ///   a non-coherent IOMMU; `EBUSY`: another process has it), `VFIO_DEVICE_ATTACH_IOMMUFD_PT`.
-  public init(_ function: PCIFunctionInfo, in ioas: IOAS, on bus: PCIBus = PCIBus()) throws(KernelError) {
-    guard let name = function.vfioDeviceName else {
+  public init(
+    _ function: PCIFunctionInfo, in ioas: IOAS, mode: VFIOMode = .iommufd, on bus: PCIBus = PCIBus()
+  ) throws(KernelError) {
+    precondition(!mode.usesGroup, "a mode with a group opens the device through it")
+    guard let name = function.deviceName(in: mode) else {
       throw KernelError(
         operation: "open", errno: .noSuchFileOrDirectory,
         subject: "the VFIO device node of \(function.address)",
         remedy: function.isBoundToVFIO
-          ? "the kernel makes no device nodes (CONFIG_VFIO_DEVICE_CDEV, Linux 6.6); use --mode type1v2"
+          ? function.otherModeRemedy(than: mode)
+            ?? "the kernel makes no device nodes (CONFIG_VFIO_DEVICE_CDEV, Linux 6.6); use --mode type1v2"
           : "bind the function first: vfioctl bind \(function.address)")
     }
     let path = "/dev/vfio/devices/\(name)"
@@ -74,8 +80,9 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     }
     try ioas.refreshAllowedRanges()
     try self.init(
-      function.address, VFIODeviceHandle(descriptor, parent: ioas), mode: .iommufd, addressSpace: ioas,
-      id: IOMMUFDObjectID(bind.out_devid), node: function.numaNode.map { NUMANode(number: $0) })
+      function.address, VFIODeviceHandle(descriptor, parent: ioas), mode: mode,
+      addressSpace: mode.isWithoutIOMMU ? NoIOMMUSpace(ioas) : ioas, id: IOMMUFDObjectID(bind.out_devid),
+      node: function.numaNode.map { NUMANode(number: $0) })
   }
 
   private init(
@@ -129,6 +136,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
       switch error.errno {
       case .permissionDenied:
         throw error.advising("run as root, or give your user this node: chown $USER \(path)")
+      case .notPermitted: throw error.advising(NoIOMMUSwitch.privilegeRemedy)
       case .resourceBusy: throw error.advising(DeviceHolders.remedy(for: path, on: bus))
       default: throw error
       }
@@ -164,7 +172,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   ///   last of them.
   public consuming func close() throws(KernelError) {
     let subject = address.description
-    let isAttached = mode == .iommufd
+    let isAttached = !mode.usesGroup
     var handle = handle
     _ = consume self
     guard isKnownUniquelyReferenced(&handle) else {
