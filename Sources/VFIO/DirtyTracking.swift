@@ -40,13 +40,14 @@ public struct DirtyTracking: ~Copyable, Sendable {
   }
 
   init(of container: VFIOContainer) throws(KernelError) {
-    let isOffered = container.mode != .noIOMMU
-    guard isOffered, let facts = try container.info().dirtyLog, facts.pageByteCount > 0 else {
+    // The kernel refuses version 1 (EACCES), although it names the capability there too.
+    let hasLog = container.mode == .type1v2
+    guard hasLog, let facts = try container.info().dirtyLog, facts.pageByteCount > 0 else {
       throw container.unsupported(
         "VFIO_IOMMU_DIRTY_PAGES",
-        container.mode.nodePath == "/dev/iommu"
-          ? "iommufd tracks dirty pages by its page tables; use --mode iommufd, or --mode type1v2"
-          : "it takes an IOMMU and Linux 5.8")
+        hasLog
+          ? "it takes Linux 5.8"
+          : "use --mode type1v2, or the page tables of --mode iommufd, which track by hardware")
     }
     guard container.beginTracking() else {
       throw KernelError(
@@ -68,6 +69,9 @@ public struct DirtyTracking: ~Copyable, Sendable {
   }
 
   /// Takes out which pages of a range were dirtied since the last time.
+  ///
+  /// The kernel may tell a page more, never one less: from the second question on, Linux 7.3 also names unmapped pages
+  /// behind a mapping that does not begin at a multiple of 64 pages from the range's start.
   /// - Parameter range: Whole pages; no mapping may be cut by its ends. What is not mapped is clean.
   /// - Throws: `KernelError` for `VFIO_IOMMU_DIRTY_PAGES`: `EINVAL` for another range, or one beyond the longest
   ///   bitmap (8 TiB of pages of 4 KiB).
@@ -148,7 +152,7 @@ public struct DirtyTracking: ~Copyable, Sendable {
 
 extension VFIOContainer {
   /// Starts to log which pages devices may have written.
-  /// - Throws: `KernelError` for `VFIO_IOMMU_DIRTY_PAGES`: `EOPNOTSUPP` where the mode has no log, naming it; `EBUSY`
+  /// - Throws: `KernelError` for `VFIO_IOMMU_DIRTY_PAGES`: `EOPNOTSUPP` in every mode but type1v2, naming it; `EBUSY`
   ///   while one runs; `ENOMEM` for its bitmaps, one bit for each page that is mapped.
   public func trackDirtyPages() throws(KernelError) -> DirtyTracking { try DirtyTracking(of: self) }
 }

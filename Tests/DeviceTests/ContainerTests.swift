@@ -46,9 +46,8 @@ extension DeviceTests {
     }
 
     /// edu does not tell what it writes, so that everything pinned counts as dirty; what is not mapped does not.
-    @Test(arguments: real)
-    func dirtyPagesAreThoseThatArePinned(_ mode: VFIOMode) throws {
-      let device = try LabFunction.open(LabFunction.edu, mode)
+    @Test func dirtyPagesAreThoseThatArePinned() throws {
+      let device = try LabFunction.open(LabFunction.edu, .type1v2)
       let container = try Self.container(of: device)
       let start = IOVA(0x100_0000)
       let memory = try container.expose(UnsharedMemory(byteCount: 3 * 4096), access: .readWrite, at: start)
@@ -60,10 +59,13 @@ extension DeviceTests {
         IOVARange(start: start, last: IOVA(0x100_2fff)),
         IOVARange(start: IOVA(0x100_5000), last: IOVA(0x100_5fff)),
       ]
-      for _ in 0..<2 {
-        let bitmap = try tracking.takeDirtyPages(in: all)
-        #expect(Array(bitmap) == pinned && bitmap.dirtyPageCount == 4 && bitmap.pageByteCount == 4096)
-      }
+      let first = try tracking.takeDirtyPages(in: all)
+      #expect(Array(first) == pinned && first.dirtyPageCount == 4 && first.pageByteCount == 4096)
+      // Later the kernel may name pages behind the second mapping too; nothing that is pinned is ever left out.
+      let second = try tracking.takeDirtyPages(in: all)
+      #expect(pinned.allSatisfy { second.isDirty($0.start) && second.isDirty($0.last) }, "\(Array(second))")
+      #expect(!second.isDirty(IOVA(0x100_3000)) && !second.isDirty(IOVA(0x100_4fff)))
+      for mapping in pinned { #expect(try Array(tracking.takeDirtyPages(in: mapping)) == [mapping]) }
       let cut = #expect(throws: KernelError.self) {
         _ = try tracking.takeDirtyPages(in: IOVARange(start: IOVA(0x100_1000), last: IOVA(0x100_ffff)))
       }
@@ -77,14 +79,14 @@ extension DeviceTests {
       var back = try tracking.reclaim(memory, dirty: &dirty)
       #expect(dirty.map { Array($0) } == [pinned[0]])
       #expect(back.bytes.byteCount == 3 * 4096)
-      #expect(try Array(tracking.takeDirtyPages(in: all)) == [pinned[1]])
+      let third = try tracking.takeDirtyPages(in: all)
+      #expect(!third.isDirty(pinned[0].start) && third.isDirty(pinned[1].start), "\(Array(third))")
       try tracking.stop()
       _ = try late.reclaim()
     }
 
-    @Test(arguments: real)
-    func aLogRunsOnceAndEndsWithItsValue(_ mode: VFIOMode) throws {
-      let device = try LabFunction.open(LabFunction.edu, mode)
+    @Test func aLogRunsOnceAndEndsWithItsValue() throws {
+      let device = try LabFunction.open(LabFunction.edu, .type1v2)
       let container = try Self.container(of: device)
       for _ in 0..<2 {
         let tracking = try container.trackDirtyPages()
@@ -136,6 +138,13 @@ extension DeviceTests {
       _ = try other.reclaim()
     }
 
+    @Test func theFirstVersionHasNoLog() throws {
+      let device = try LabFunction.open(LabFunction.edu, .type1)
+      let container = try Self.container(of: device)
+      let error = #expect(throws: KernelError.self) { _ = try container.trackDirtyPages() }
+      #expect(error?.errno == .notSupported && error?.remedy?.contains("mode type1 ") == true)
+    }
+
     @Test(arguments: compat)
     func whatTheImitationLacksNamesTheMode(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
@@ -150,6 +159,17 @@ extension DeviceTests {
       _ = try memory.reclaim()
     }
 
+    /// A group leaves when its device is closed, once, and no device of it can be opened then.
+    private static func leaveAfterUse(_ group: VFIOGroup, of address: PCIAddress) throws {
+      let device = try VFIODevice(address, in: group)
+      let busy = #expect(throws: KernelError.self) { try group.leave() }
+      #expect(busy?.errno == .resourceBusy && busy?.remedy?.contains("close") == true)
+      try device.close()
+      try group.leave()
+      #expect(throws: KernelError.self) { try group.leave() }
+      #expect(throws: KernelError.self) { _ = try VFIODevice(address, in: group) }
+    }
+
     @Test func severalGroupsComeAndGo() throws {
       try LabFunction.lend(LabFunction.edu)
       try LabFunction.lend(LabFunction.secondEdu)
@@ -158,20 +178,10 @@ extension DeviceTests {
       let first = try #require(PCIBus().function(at: LabFunction.edu).iommuGroup)
       let second = try #require(PCIBus().function(at: LabFunction.secondEdu).iommuGroup)
       let group = try VFIOGroup(first, joining: container)
-      let memory: DMAMemory
-      do {
-        let leaving = try VFIOGroup(second, joining: container)
-        do {
-          let device = try VFIODevice(LabFunction.secondEdu, in: leaving)
-          let busy = #expect(throws: KernelError.self) { try leaving.leave() }
-          #expect(busy?.errno == .resourceBusy && busy?.remedy?.contains("close") == true)
-          #expect(device.address == LabFunction.secondEdu)
-        }
-        memory = try container.expose(UnsharedMemory(byteCount: 4096), access: .readWrite)
-        try leaving.leave()
-        #expect(throws: KernelError.self) { try leaving.leave() }
-        #expect(throws: KernelError.self) { _ = try VFIODevice(LabFunction.secondEdu, in: leaving) }
-      }
+      var leaving: VFIOGroup? = try VFIOGroup(second, joining: container)
+      try Self.leaveAfterUse(try #require(leaving), of: LabFunction.secondEdu)
+      let memory = try container.expose(UnsharedMemory(byteCount: 4096), access: .readWrite)
+      leaving = nil
       // The first group holds the container; the second finds a place in another, where it alone is.
       let alone = try VFIODevice(LabFunction.secondEdu, in: VFIOGroup(second, joining: other))
       let shared = try memory.share(with: other, access: .read, at: IOVA(0x30_0000))
@@ -187,14 +197,10 @@ extension DeviceTests {
       try LabFunction.lend(LabFunction.edu)
       let number = try #require(PCIBus().function(at: LabFunction.edu).iommuGroup)
       let container = try VFIOContainer(mode: mode)
-      let memory: DMAMemory
-      let other: DMAMemory
-      do {
-        let device = try VFIODevice(LabFunction.edu, in: VFIOGroup(number, joining: container))
-        memory = try container.expose(UnsharedMemory(byteCount: 4096), access: .readWrite)
-        other = try container.expose(UnsharedMemory(byteCount: 4096), access: .readWrite)
-        try device.close()
-      }
+      let first = try VFIODevice(LabFunction.edu, in: VFIOGroup(number, joining: container))
+      let memory = try container.expose(UnsharedMemory(byteCount: 4096), access: .readWrite)
+      let other = try container.expose(UnsharedMemory(byteCount: 4096), access: .readWrite)
+      try first.close()
       _ = try memory.reclaim()
       // The next group finds a container that works, and no trace of the memory that is left.
       let device = try VFIODevice(LabFunction.edu, in: VFIOGroup(number, joining: container))
