@@ -141,9 +141,13 @@ extension NoIOMMUTests {
         // Two memories that take pages in turns lie in pieces.
         var memory = try UnsharedMemory(byteCount: 1 << 20)
         var other = try UnsharedMemory(byteCount: 1 << 20)
-        for offset in stride(from: 0, to: 1 << 20, by: 4096) {
-          memory.bytes.storeBytes(of: 1, toByteOffset: offset, as: UInt8.self)
-          other.bytes.storeBytes(of: 1, toByteOffset: offset, as: UInt8.self)
+        do {
+          var bytes = memory.bytes
+          var others = other.bytes
+          for offset in stride(from: 0, to: 1 << 20, by: 4096) {
+            bytes.storeBytes(of: 1, toByteOffset: offset, as: UInt8.self)
+            others.storeBytes(of: 1, toByteOffset: offset, as: UInt8.self)
+          }
         }
         var error: KernelError?
         do throws(KernelError) {
