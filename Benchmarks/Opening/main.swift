@@ -28,7 +28,11 @@ func timeOfLibrary(_ mode: VFIOMode) throws -> (Double, UInt32) {
   let device = try VFIODevice.open(address, mode: mode)
   let window = try device.mapBAR(.bar0)
   let word = window.load(UInt32.self, at: 0)
-  return (microseconds(start.duration(to: .now)), word)
+  let time = microseconds(start.duration(to: .now))
+  // Nothing is closed before the clock was read.
+  extendLifetime(window)
+  extendLifetime(device)
+  return (time, word)
 }
 
 func timeOfTwin(_ mode: VFIOMode) throws -> (Double, UInt32) {

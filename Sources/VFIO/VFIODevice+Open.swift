@@ -16,7 +16,7 @@ extension VFIODevice {
   public static func open(
     _ address: PCIAddress, mode: VFIOMode? = nil, on bus: PCIBus = PCIBus()
   ) throws(KernelError) -> VFIODevice {
-    let function = try bus.function(at: address)
+    let function = try bus.functionToOpen(at: address)
     if mode?.isWithoutIOMMU == true { try NoIOMMUSwitch.check(for: address, on: bus) }
     guard function.isBoundToVFIO else {
       throw KernelError(
