@@ -159,7 +159,6 @@ int copening_type1v2(const char *address, struct copening *opening, uint32_t *wo
   TRY(abi_vfio_set_iommu(opening->container, ABI_VFIO_TYPE1v2_IOMMU));
   TRY(container_ranges(opening->container));
   TRY(opening->device = abi_vfio_group_get_device_fd(opening->group, address));
-  TRY(container_ranges(opening->container));
   return first_word(opening, word);
 }
 

@@ -87,7 +87,7 @@ extension DirtyBitmap: Sequence {
       page = end
       let unit = UInt64(bitmap.pageByteCount)
       let start = bitmap.range.start.rawValue + UInt64(first) * unit
-      return IOVARange(start: IOVA(start), last: IOVA(start + UInt64(end - first) * unit - 1))
+      return IOVARange(start: IOVA(start), last: IOVA(start + (UInt64(end - first) * unit - 1)))
     }
   }
 

@@ -50,7 +50,9 @@ public struct PageMap: ~Copyable, Sendable {
     return runs
   }
 
-  /// Bit 63: present. Bits 0 to 54: the number of the frame, or 0 where it is hidden.
+  /// The number of a frame.
+  ///
+  /// Bit 63 of an entry: present. Bits 0 to 54: the number, or 0 where it is hidden.
   private static func frame(of entry: UInt64) throws(KernelError) -> UInt64 {
     guard entry >> 63 == 1 else {
       throw KernelError(

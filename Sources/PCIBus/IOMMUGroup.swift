@@ -59,7 +59,8 @@ public struct IOMMUGroup: Hashable, Sendable {
   public var blockerRemedy: String? {
     let names = blockers.map(\.description).joined(separator: ", ")
     return names.isEmpty
-      ? nil : "held by other drivers: \(names); bind or unbind them too, or place the device in a slot of its own"
+      ? nil
+      : "held by other drivers: \(names); bind or unbind them too, or place the device in a slot of its own"
   }
 
   /// Whether VFIO can open the group: each member unbound, or bound to a VFIO driver, `pci-stub` or `pcieport`.

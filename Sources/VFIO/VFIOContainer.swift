@@ -88,11 +88,9 @@ public final class VFIOContainer: AddressSpace {
   /// The page size: what every IOMMU driver of Linux maps.
   public var granuleByteCount: Int { MemoryPageSize.standard.byteCount }
 
-  /// Asks the kernel anew which addresses may be used.
-  ///
-  /// Each device may forbid some, and iommufd's imitation learns of a device only when it is opened.
-  func refreshAllowedRanges() throws(KernelError) {
-    guard mode != .noIOMMU else { return }
+  /// Called when a device was opened: iommufd's imitation learns only then which addresses it forbids.
+  func deviceOpened() throws(KernelError) {
+    guard mode.nodePath == "/dev/iommu" else { return }
     reservations.narrow(to: try info().allowedRanges)
   }
 

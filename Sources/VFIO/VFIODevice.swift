@@ -36,7 +36,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     _ address: PCIAddress, in group: VFIOGroup, near node: NUMANode? = nil
   ) throws(KernelError) {
     let descriptor = try group.open(address)
-    try group.container.refreshAllowedRanges()
+    try group.container.deviceOpened()
     try self.init(
       address, VFIODeviceHandle(descriptor, parent: group), mode: group.container.mode,
       addressSpace: group.container, id: nil, node: node)

@@ -4,7 +4,7 @@ import Testing
 
 @Suite struct DirtyBitmapTests {
   private static func range(_ pageCount: Int, from start: UInt64 = 0x10_0000) -> IOVARange {
-    IOVARange(start: IOVA(start), last: IOVA(start + UInt64(pageCount) * 4096 - 1))
+    IOVARange(start: IOVA(start), last: IOVA(start + (UInt64(pageCount) * 4096 - 1)))
   }
 
   /// All bitmaps of a few pages beside a word's end, against a loop over single pages.

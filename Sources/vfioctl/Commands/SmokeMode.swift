@@ -14,7 +14,9 @@ enum SmokeMode {
   /// Each that this kernel has and that puts an IOMMU before the device.
   case all
 
-  static var names: String { ((VFIOMode.allCases + VFIOMode.withoutIOMMU).map(\.rawValue) + ["all"]).joined(separator: ", ") }
+  static var names: String {
+    ((VFIOMode.allCases + VFIOMode.withoutIOMMU).map(\.rawValue) + ["all"]).joined(separator: ", ")
+  }
 
   init(argument: String) throws {
     if argument == "all" {
