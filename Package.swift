@@ -117,7 +117,7 @@ let package = Package(
       "DeviceTests",
       needs: [
         "VFIO", "IOMMUFD", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
-        "LinuxHandles", system,
+        "LinuxHandles", "CLinuxABI", system,
       ]),
     // Benchmarks and their C twins; Benchmarks/run counts, Benchmarks/hotcheck looks into the binaries.
     .target(name: "CTwins", path: "Benchmarks/CTwins"),
@@ -134,6 +134,10 @@ let package = Package(
     benchmark(
       "MappingBenchmark", path: "Mapping",
       needs: ["CTwinsMapping", "VFIO", "IOMMUFD", "PCIBus", "DMACore", "LinuxHandles"]),
+    .target(name: "COpening", dependencies: ["CLinuxABI"], path: "Benchmarks/COpening"),
+    benchmark(
+      "OpeningBenchmark", path: "Opening",
+      needs: ["COpening", "VFIO", "DriverCore", "PCIBus", "DeviceRegisters", "LinuxHandles"]),
     .target(name: "CTwinsInterrupts", path: "Benchmarks/CTwins-Interrupts"),
     .executableTarget(
       name: "InterruptLoops", dependencies: ["CTwins", "CTwinsInterrupts", "DriverCore", "LinuxHandles"],

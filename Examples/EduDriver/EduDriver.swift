@@ -24,9 +24,13 @@ public struct EduDriver<Function: PCIFunction & ~Copyable>: ~Copyable {
   /// - Parameters:
   ///   - function: Consumed; ``relinquish()`` gives it back.
   ///   - patience: The limit for each operation; ten times what QEMU's device needs.
+  ///   - addressBits: How many address bits the device drives: QEMU's property `dma_mask`.
   /// - Throws: `DriverError.wrongDevice` for another identification, `.removed` where nothing answers, or
   ///   what the kernel says to a BAR window and to 4 KiB of DMA memory.
-  public init(_ function: consuming Function, patience: Duration = .seconds(1)) throws(DriverError) {
+  public init(
+    _ function: consuming Function, patience: Duration = .seconds(1),
+    addressBits: Int = 28
+  ) throws(DriverError) {
     let registers = try Self.openRegisters(of: function)
     let identification = registers.read(EduRegisters.identification)
     guard identification != .max else {
@@ -36,7 +40,8 @@ public struct EduDriver<Function: PCIFunction & ~Copyable>: ~Copyable {
       throw DriverError(
         code: .wrongDevice, detail: "identification 0x\(String(identification, radix: 16)), not 0x....00ed")
     }
-    let page = try Self.exposePage(in: function.addressSpace, near: function.resources.node)
+    let page = try Self.exposePage(
+      in: function.addressSpace, addressBits, near: function.resources.node)
     try Self.enableTransfers(of: function)
     self.registers = registers
     self.page = page
@@ -49,12 +54,12 @@ public struct EduDriver<Function: PCIFunction & ~Copyable>: ~Copyable {
   }
 
   private static func exposePage(
-    in space: any AddressSpace, near node: NUMANode?
+    in space: any AddressSpace, _ addressBits: Int, near node: NUMANode?
   ) throws(DriverError) -> DMAMemory {
     try DriverError.wrapping { () throws(KernelError) in
       try space.expose(
         UnsharedMemory(byteCount: EduRegisters.bufferByteCount, on: node), access: .readWrite,
-        addressBits: EduRegisters.addressBits)
+        addressBits: addressBits)
     }
   }
 

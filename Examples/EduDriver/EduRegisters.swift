@@ -53,6 +53,4 @@ enum EduRegisters {
   static let bufferAddress: UInt64 = 0x40000
   /// The buffer's length in bytes.
   static let bufferByteCount = 4096
-  /// How many address bits the device drives (`dma_mask` of the QEMU device, unless it is set otherwise).
-  static let addressBits = 28
 }

@@ -36,6 +36,12 @@ public protocol AddressSpace: AnyObject, Sendable {
   /// - Returns: How many bytes were mapped; nil where there is no such call: each range is then unmapped.
   func unmapAllPages() throws(KernelError) -> UInt64?
 
+  /// The address that a device puts on the bus for what `mapPages` mapped at a range: behind an IOMMU its start.
+  ///
+  /// Without one it is where the pages lie in physical memory, which is known only now.
+  /// - Throws: `KernelError`: `EINVAL` where they do not lie in one piece, which a device could not know.
+  func busAddress(of range: IOVARange) throws(KernelError) -> IOVA
+
   /// Makes bytes of a streaming mapping visible to one side. Nothing to do where both see one memory.
   func synchronize(_ range: IOVARange, _ direction: DMASyncDirection)
 
@@ -45,6 +51,9 @@ public protocol AddressSpace: AnyObject, Sendable {
 }
 
 extension AddressSpace {
+  /// An IOMMU translates the range itself.
+  public func busAddress(of range: IOVARange) throws(KernelError) -> IOVA { range.start }
+
   /// Both sides see one memory: the case of every IOMMU mapping of cached memory.
   public func synchronize(_ range: IOVARange, _ direction: DMASyncDirection) {}
 
@@ -65,8 +74,8 @@ extension AddressSpace {
   ///   - addressBits: How many address bits the device drives (edu: 28; many: 32, 48, 64).
   /// - Returns: Memory whose `iova` is valid until it is reclaimed or dropped.
   /// - Throws: `KernelError`: `ENOSPC` no free IOVA, `EEXIST` fixed range taken, `EINVAL` outside the allowed
-  ///   ranges, beyond the device's address bits, or not a multiple of the granule, `ENOMEM` over the limit
-  ///   of locked memory (the remedy has the numbers). The memory is freed.
+  ///   ranges, beyond the device's address bits, not a multiple of the granule, or, without an IOMMU, in more
+  ///   than one piece; `ENOMEM` over the limit of locked memory (the remedy has the numbers). The memory is freed.
   public func expose(
     _ memory: consuming UnsharedMemory, access: DMAAccess, sharing: DMASharing = .streaming,
     at iova: IOVA? = nil, addressBits: Int = 64

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import LinuxHandles
 internal import Synchronization
+internal import SystemPackage
 
 /// The fact that pages are mapped for the devices of one address space: made once, ended exactly once.
 @safe @usableFromInline
 final class DMAExposure: @unchecked Sendable {
   let pages: MemoryPages
+  /// What it took of the space's addresses.
   let range: IOVARange
+  /// The device's address of the first byte; not the range's where no IOMMU translates.
+  let busStart: IOVA
   let space: any AddressSpace
   private let holder: PageShareHolder
   private let slot: UInt32
@@ -55,10 +59,40 @@ final class DMAExposure: @unchecked Sendable {
       try unsafe space.mapPages(base, to: range, access: access, sharing: sharing)
     } catch {
       // All is set, so that `deinit` runs: it must not unmap what was never mapped.
+      busStart = range.start
       isOver.store(true, ordering: .releasing)
       forget()
       throw error
     }
+    let start: IOVA
+    do throws(KernelError) {
+      start = try Self.busStart(of: range, in: space, asked: iova, addressBits: addressBits)
+    } catch {
+      // Again all is set, and `deinit` unmaps.
+      busStart = range.start
+      throw error
+    }
+    busStart = start
+  }
+
+  private static func busStart(
+    of range: IOVARange, in space: any AddressSpace, asked iova: IOVA?, addressBits: Int
+  ) throws(KernelError) -> IOVA {
+    let start = try space.busAddress(of: range)
+    if start == range.start { return start }
+    let (last, isBeyond) = start.rawValue.addingReportingOverflow(range.byteCountMinusOne)
+    guard !isBeyond, last <= IOVA.highest(addressBits: addressBits).rawValue else {
+      throw KernelError(
+        operation: "expose", errno: .invalidArgument, subject: "\(space.label), physical address \(start)",
+        remedy: "the device drives \(addressBits) address bits, and without an IOMMU nothing can bring the "
+          + "memory lower; it takes an IOMMU, or bounce buffers in low memory")
+    }
+    guard iova == nil || iova == start else {
+      throw KernelError(
+        operation: "expose", errno: .invalidArgument, subject: "\(space.label), physical address \(start)",
+        remedy: "without an IOMMU the address is the memory's own; ask for none")
+    }
+    return start
   }
 
   /// A whole huge page can only be one entry of the IOMMU's page table where the IOVA is aligned to it too.
@@ -73,12 +107,12 @@ final class DMAExposure: @unchecked Sendable {
     let table = space.reservations.exposures
     table.gate.enter()
     defer { table.gate.leave() }
-    try endInside()
+    try endInside { range throws(KernelError) in try space.unmapPages(range) }
   }
 
-  /// Ends it, where no other share of the memory lasts.
+  /// Ends it by an unmap call of the space, where no other share of the memory lasts.
   /// - Throws: `KernelError`: `EBUSY`, naming the others; it is not ended then. Else as ``end()``.
-  func endAsOnlyOne() throws(KernelError) {
+  func endAsOnlyOne(unmapping unmap: (IOVARange) throws(KernelError) -> Void) throws(KernelError) {
     let table = space.reservations.exposures
     table.gate.enter()
     defer { table.gate.leave() }
@@ -88,15 +122,15 @@ final class DMAExposure: @unchecked Sendable {
     } catch {
       throw KernelError(error, of: pages.byteCount)
     }
-    try endInside()
+    try endInside(unmapping: unmap)
   }
 
-  private func endInside() throws(KernelError) {
+  private func endInside(unmapping unmap: (IOVARange) throws(KernelError) -> Void) throws(KernelError) {
     precondition(!isOver.exchange(true, ordering: .acquiringAndReleasing), "an exposure ends once")
     let table = space.reservations.exposures
     if table.isReached(slot) {
       do throws(KernelError) {
-        try space.unmapPages(range)
+        try unmap(range)
       } catch {
         table.park(slot)
         pages.shares.keep(holder, until: space)

@@ -33,7 +33,7 @@ public struct DMAMemory: ~Copyable, @unchecked Sendable {
   init(_ exposure: DMAExposure) {
     unsafe baseAddress = unsafe exposure.pages.baseAddress
     byteCount = exposure.pages.byteCount
-    iova = exposure.range.start
+    iova = exposure.busStart
     self.exposure = exposure
   }
 
@@ -129,8 +129,28 @@ public struct DMAMemory: ~Copyable, @unchecked Sendable {
   ///   exposure ends, and the memory is freed when the last of them does. Else for the unmap call: the pages
   ///   are then parked, not usable and not reused. ``PageShares/listing`` of ``shares`` tells beforehand.
   public consuming func reclaim() throws(KernelError) -> UnsharedMemory {
+    let space = exposure.space
+    return try reclaim { range throws(KernelError) in try space.unmapPages(range) }
+  }
+
+  /// The same by another unmap call of the same address space, which tells more.
+  package consuming func reclaim(
+    unmapping unmap: (IOVARange) throws(KernelError) -> Void
+  ) throws(KernelError) -> UnsharedMemory {
     let pages = exposure.pages
-    try exposure.endAsOnlyOne()
+    try exposure.endAsOnlyOne(unmapping: unmap)
     return UnsharedMemory(pages)
+  }
+
+  /// Whose addresses it has.
+  package var space: any AddressSpace { exposure.space }
+
+  /// Where the pages lie in physical memory at this moment, in the order of the memory.
+  ///
+  /// What keeps them there is the business of the address space; see its documentation.
+  /// - Throws: `KernelError` for `/proc/self/pagemap`: `EPERM` without CAP_SYS_ADMIN, `EFAULT` for a page that was
+  ///   never touched.
+  public borrowing func physicalRuns() throws(KernelError) -> [PhysicalRun] {
+    try unsafe PageMap().runs(of: baseAddress, byteCount: byteCount)
   }
 }

@@ -17,7 +17,7 @@ public struct DMAShare: ~Copyable, Sendable {
   init(_ exposure: DMAExposure, byteCount: Int) {
     self.exposure = exposure
     self.byteCount = byteCount
-    iova = exposure.range.start
+    iova = exposure.busStart
   }
 
   /// The device's address of a byte of this share.

@@ -2,7 +2,7 @@
 
 /// An address as a device puts it on the bus: an I/O virtual address, translated by an IOMMU.
 ///
-/// Never a pointer of this process and never a physical address, so it is a type of its own.
+/// Never a pointer of this process, so it is a type of its own; a physical address only in no-IOMMU mode.
 @frozen
 public struct IOVA: Hashable, Comparable, Sendable {
   /// The number that goes into a descriptor or a register.

@@ -63,7 +63,7 @@ public final class IOVAReservations: Sendable {
   ///   - granule: What a given place is a multiple of, in bytes.
   ///   - limit: The highest address that the device reaches, inclusive.
   /// - Throws: `KernelError`, as the kernel would: `ENOSPC` nothing free, `EEXIST` taken, `EINVAL` not allowed.
-  func take(
+  package func take(
     at address: IOVA?, byteCount: Int, alignment: Int, granule: Int, upTo limit: IOVA, in space: String
   ) throws(KernelError) -> IOVARange {
     let result = state.withLock { state -> Result<IOVARange, IOVAAllocator.Failure> in
@@ -122,7 +122,7 @@ public final class IOVAReservations: Sendable {
   }
 
   /// Gives a range back that is mapped no more.
-  func giveBack(_ range: IOVARange) {
+  package func giveBack(_ range: IOVARange) {
     state.withLock { state in
       do throws(IOVAAllocator.Failure) {
         try state.allocator.deallocate(range)

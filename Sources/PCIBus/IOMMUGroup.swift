@@ -55,6 +55,14 @@ public struct IOMMUGroup: Hashable, Sendable {
   /// The members that keep the group from being opened through VFIO: those that a driver of the host holds.
   public var blockers: [Member] { blockers(binding: []) }
 
+  /// What would let VFIO open the group, naming each member in the way and its driver; nil where none is.
+  public var blockerRemedy: String? {
+    let names = blockers.map(\.description).joined(separator: ", ")
+    return names.isEmpty
+      ? nil
+      : "held by other drivers: \(names); bind or unbind them too, or place the device in a slot of its own"
+  }
+
   /// Whether VFIO can open the group: each member unbound, or bound to a VFIO driver, `pci-stub` or `pcieport`.
   public var isViable: Bool { blockers.isEmpty }
 

@@ -37,6 +37,17 @@ public struct PCIBus: Hashable, Sendable {
     return function
   }
 
+  /// Of one function what it takes to open it: its driver, group, NUMA node and VFIO nodes.
+  ///
+  /// All other facts have the values that they have before they are read; reading them takes longer than opening.
+  /// - Throws: `KernelError` for `find`: `ENODEV` where no function has this address.
+  package func functionToOpen(at address: PCIAddress) throws(KernelError) -> PCIFunctionInfo {
+    var facts = PCIFunctionInfo(address: address)
+    try readBinding(into: &facts)
+    if facts.driver == nil, try !root.exists(Self.folder(address)) { throw Self.absent(address) }
+    return facts
+  }
+
   /// One IOMMU group.
   /// - Throws: `KernelError` for `find`: `ENOENT` where there is no such group.
   public func group(_ number: Int) throws(KernelError) -> IOMMUGroup {
@@ -75,10 +86,7 @@ public struct PCIBus: Hashable, Sendable {
     facts.revision = UInt8(truncatingIfNeeded: try number(folder, "revision") ?? 0)
     facts.classCode = PCIClassCode(rawValue: UInt32(truncatingIfNeeded: try number(folder, "class") ?? 0))
     facts.headerType = try headerType(of: address)
-    facts.driver = try root.linkName("\(folder)/driver")
     facts.driverOverride = try driverOverride(of: address)
-    facts.iommuGroup = try root.linkName("\(folder)/iommu_group").flatMap { Int($0) }
-    facts.numaNode = try number(folder, "numa_node").flatMap { $0 < 0 ? nil : $0 }
     facts.bars = PCIBAR.all(fromResourceFile: try root.attribute("\(folder)/resource") ?? "")
     facts.isEnabled = try number(folder, "enable") ?? 0 > 0
     facts.isBootVGA = try number(folder, "boot_vga") == 1
@@ -91,8 +99,18 @@ public struct PCIBus: Hashable, Sendable {
         facts.virtualFunctions.append(function)
       }
     }
-    facts.vfioDeviceName = try root.names(in: "\(folder)/vfio-dev").first { $0.hasPrefix("vfio") }
+    try readBinding(into: &facts)
     return facts
+  }
+
+  private func readBinding(into facts: inout PCIFunctionInfo) throws(KernelError) {
+    let folder = Self.folder(facts.address)
+    facts.driver = try root.linkName("\(folder)/driver")
+    facts.iommuGroup = try root.linkName("\(folder)/iommu_group").flatMap { Int($0) }
+    facts.numaNode = try number(folder, "numa_node").flatMap { $0 < 0 ? nil : $0 }
+    let nodes = try root.names(in: "\(folder)/vfio-dev")
+    facts.vfioDeviceName = nodes.first { $0.hasPrefix("vfio") }
+    facts.noIOMMUDeviceName = nodes.first { $0.hasPrefix("noiommu-vfio") }
   }
 
   /// The override, or nil: the kernel writes `(null)` where there is none.

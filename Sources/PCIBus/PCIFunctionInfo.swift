@@ -56,6 +56,8 @@ public struct PCIFunctionInfo: Hashable, Sendable {
   public internal(set) var virtualFunctions: [PCIAddress] = []
   /// The name of its VFIO device node, as in `/dev/vfio/devices/vfio0`; only while a VFIO driver holds it.
   public internal(set) var vfioDeviceName: String?
+  /// The same where it has no IOMMU, as in `/dev/vfio/devices/noiommu-vfio0`; see `VFIOMode.noIOMMUDevice`.
+  public internal(set) var noIOMMUDeviceName: String?
 
   init(address: PCIAddress) { self.address = address }
 

@@ -6,7 +6,8 @@ internal import SystemPackage
 // The few things that are done with small files. Paths are relative to the root, as `path(_:)` takes them.
 extension SystemRoot {
   /// The whole text of a file.
-  func text(_ relative: String) throws(KernelError) -> String {
+  /// - Parameter isAttribute: Whether one read gives all of it, as sysfs does.
+  func text(_ relative: String, isAttribute: Bool = false) throws(KernelError) -> String {
     let path = path(relative)
     let descriptor = try OwnedDescriptor.open(path, for: .read)
     let fd = descriptor.rawValue
@@ -20,6 +21,7 @@ extension SystemRoot {
       }
       if count == 0 { break }
       text += chunk[..<Int(count)]
+      if isAttribute && Int(count) < chunk.count { break }
     }
     try descriptor.close()
     return String(decoding: text, as: UTF8.self)
@@ -27,7 +29,11 @@ extension SystemRoot {
 
   /// The text of an attribute without its end of line; nil where there is no such file.
   func attribute(_ relative: String) throws(KernelError) -> String? {
-    guard let text = try absentIsNil({ () throws(KernelError) in try text(relative) }) else { return nil }
+    guard
+      let text = try absentIsNil({ () throws(KernelError) in
+        try text(relative, isAttribute: relative.hasPrefix("sys/"))
+      })
+    else { return nil }
     return text.trimmingLineEnd()
   }
 

@@ -7,7 +7,13 @@ internal import SystemPackage
 
 /// A container of IOMMU groups that share one address space: `/dev/vfio/vfio`, or iommufd's imitation.
 ///
-/// Its IOMMU is set when the first group joins; until then no address may be used.
+/// Its IOMMU is set when the first group joins; until then no address may be used. With the last group that
+/// leaves, the kernel ends all mappings.
+///
+/// Without an IOMMU (``VFIOMode/noIOMMU``) the device's addresses are physical ones: memory must lie in one piece, a
+/// page or huge pages. It is locked, which keeps it in memory but does not pin it: compaction, khugepaged and
+/// NUMA balancing may still move a page, and the device would then reach another one. Reserved huge pages are left
+/// alone by the first two. ``unmapPages(_:)`` tells when it happened, which is too late.
 /// - Source: Documentation/driver-api/vfio.rst; include/uapi/linux/vfio.h, Linux 3.6.
 public final class VFIOContainer: AddressSpace {
   /// By which interface, and which version of the type 1 IOMMU.
@@ -19,13 +25,21 @@ public final class VFIOContainer: AddressSpace {
   ///
   /// Declared after the descriptor: its close ends all mappings, and only then may parked memory go.
   public let reservations = IOVAReservations(allowed: [])
-  private let isSet = Mutex(false)
+  private let lockedPages: LockedPages?
+  private let membership = Mutex(Membership())
+
+  private struct Membership {
+    var groupCount = 0
+    /// Whether groups left it once, all of them: what was mapped before is mapped no more.
+    var wasDeserted = false
+    var tracksDirtyPages = false
+  }
 
   /// Opens a container without groups.
   /// - Throws: `KernelError` for `open`, `VFIO_GET_API_VERSION` or `VFIO_CHECK_EXTENSION`: the remedy says
-  ///   which module is missing.
+  ///   which module is missing, or which switch is off.
   public init(mode: VFIOMode) throws(KernelError) {
-    precondition(mode.usesGroup, "iommufd's own mode has no container")
+    precondition(mode.usesGroup, "a device's own node has no container")
     self.mode = mode
     let path = mode.nodePath
     do throws(KernelError) {
@@ -43,7 +57,7 @@ public final class VFIOContainer: AddressSpace {
     }
     // A group must join before the kernel can answer for an IOMMU driver, but it knows at once which
     // drivers are loaded.
-    let type = mode.iommuType
+    let type = mode.iommuType.rawValue
     let isOffered = try kernelCall("VFIO_CHECK_EXTENSION", on: "\(path), \(mode.rawValue)") {
       let result = abi_vfio_check_extension(fd, type)
       // The imitation has no address space yet and says so; it always offers both versions.
@@ -52,8 +66,10 @@ public final class VFIOContainer: AddressSpace {
     guard isOffered > 0 else {
       throw KernelError(
         operation: "VFIO_CHECK_EXTENSION", errno: .notSupported, subject: "\(path), \(mode.rawValue)",
-        remedy: "load the IOMMU driver of VFIO: modprobe vfio_iommu_type1")
+        remedy: mode == .noIOMMU
+          ? NoIOMMUSwitch.remedy : "load the IOMMU driver of VFIO: modprobe vfio_iommu_type1")
     }
+    lockedPages = mode == .noIOMMU ? try LockedPages() : nil
   }
 
   private static func remedy(for errno: Errno, opening path: String) -> String? {
@@ -72,49 +88,29 @@ public final class VFIOContainer: AddressSpace {
   /// The page size: what every IOMMU driver of Linux maps.
   public var granuleByteCount: Int { MemoryPageSize.standard.byteCount }
 
-  /// Asks the kernel anew which addresses may be used.
-  ///
-  /// Each device may forbid some, and iommufd's imitation learns of a device only when it is opened.
-  func refreshAllowedRanges() throws(KernelError) {
+  /// Called when a device was opened: iommufd's imitation learns only then which addresses it forbids.
+  func deviceOpened() throws(KernelError) {
+    guard mode.nodePath == "/dev/iommu" else { return }
     reservations.narrow(to: try info().allowedRanges)
   }
 
   /// What the container's IOMMU can do, and how many mappings are left, at this moment.
-  /// - Throws: `KernelError` for `VFIO_IOMMU_GET_INFO`, which wants a group that has joined.
+  /// - Throws: `KernelError` for `VFIO_IOMMU_GET_INFO`, which wants a group that has joined; `EOPNOTSUPP` in mode
+  ///   noiommu.
   public func info() throws(KernelError) -> VFIOContainerInfo {
-    try VFIOContainerInfo(of: owned.rawValue, subject: label)
-  }
-
-  /// Called when a group has joined: sets the IOMMU once, and learns which addresses may be used.
-  func groupJoined() throws(KernelError) {
-    let (fd, type) = (owned.rawValue, mode.iommuType)
-    let subject = label
-    let failure = isSet.withLock { isSet -> KernelError? in
-      do throws(KernelError) {
-        if !isSet { try kernelCall("VFIO_SET_IOMMU", on: subject) { abi_vfio_set_iommu(fd, type) } }
-        let ranges = try VFIOContainerInfo(of: fd, subject: subject).allowedRanges
-        if isSet { reservations.narrow(to: ranges) } else { try reservations.open(ranges) }
-        isSet = true
-        return nil
-      } catch {
-        return error
-      }
-    }
-    guard let failure else { return }
-    throw failure.errno == .notPermitted
-      ? failure.advising(
-        "the IOMMU cannot keep this device's interrupts apart from others (no interrupt remapping); on a "
-          + "machine whose devices you trust: modprobe vfio_iommu_type1 allow_unsafe_interrupts=1")
-      : failure
+    guard mode != .noIOMMU else { throw unsupported("VFIO_IOMMU_GET_INFO", "there is no IOMMU to tell of") }
+    return try VFIOContainerInfo(of: owned.rawValue, subject: label)
   }
 
   /// Maps pages of this process; see `AddressSpace`.
   /// - Throws: `KernelError` for `VFIO_IOMMU_MAP_DMA`: `ENOMEM` over the limit of locked memory, `ENOSPC`
-  ///   where the container's number of mappings is used up, `EEXIST` for an address that is mapped.
+  ///   where the container's number of mappings is used up, `EEXIST` for an address that is mapped. In mode noiommu
+  ///   for `mlock` or `/proc/self/pagemap`; `EINVAL` for memory in several pieces.
   @unsafe
   public func mapPages(
     _ base: UnsafeMutableRawPointer, to range: IOVARange, access: DMAAccess, sharing: DMASharing
   ) throws(KernelError) {
+    if let lockedPages { return try unsafe lockedPages.lock(base, for: range, in: label) }
     var command = abi_vfio_iommu_type1_dma_map()
     if access.contains(.read) { command.flags |= ABI_VFIO_DMA_MAP_FLAG_READ }
     if access.contains(.write) { command.flags |= ABI_VFIO_DMA_MAP_FLAG_WRITE }
@@ -147,6 +143,8 @@ public final class VFIOContainer: AddressSpace {
   /// Unmaps everything; see `AddressSpace`.
   /// - Throws: `KernelError` for `VFIO_IOMMU_UNMAP_DMA`: `EINVAL` before Linux 5.12.
   public func unmapAllPages() throws(KernelError) -> UInt64? {
+    // Without an IOMMU, or without groups, each range ends by itself.
+    guard mode != .noIOMMU, membership.withLock({ $0.groupCount > 0 }) else { return nil }
     var command = abi_vfio_iommu_type1_dma_unmap()
     command.flags = ABI_VFIO_DMA_UNMAP_FLAG_ALL
     let fd = owned.rawValue
@@ -156,21 +154,95 @@ public final class VFIOContainer: AddressSpace {
     return command.size
   }
 
-  /// Unmaps exactly what `mapPages` mapped.
-  /// - Throws: `KernelError` for `VFIO_IOMMU_UNMAP_DMA`; `EIO` where the kernel unmapped another amount.
+  /// Unmaps exactly what `mapPages` mapped; with nothing to do where all groups have left since.
+  /// - Throws: `KernelError` for `VFIO_IOMMU_UNMAP_DMA`; `EIO` where the kernel unmapped another amount. In mode
+  ///   noiommu `EFAULT` where the kernel had moved a page meanwhile.
   public func unmapPages(_ range: IOVARange) throws(KernelError) {
+    if let lockedPages { return try lockedPages.unlock(range, in: label) }
+    try unmap(range, flags: 0, operation: "VFIO_IOMMU_UNMAP_DMA") { unsafe abi_vfio_iommu_unmap_dma($0, &$1) }
+  }
+
+  /// Where a device finds the memory: at the range itself, or, in mode noiommu, at its physical address.
+  public func busAddress(of range: IOVARange) throws(KernelError) -> IOVA {
+    lockedPages?.busAddress(of: range) ?? range.start
+  }
+
+  /// One of the unmap calls, which all tell how much they did.
+  func unmap(
+    _ range: IOVARange, flags: UInt32, operation: StaticString,
+    _ call: (CInt, inout abi_vfio_iommu_type1_dma_unmap) -> CInt
+  ) throws(KernelError) {
+    let (groupCount, wasDeserted) = membership.withLock { ($0.groupCount, $0.wasDeserted) }
+    // iommufd's imitation keeps its address space; the container gave it up with the last group.
+    let endedAlready = wasDeserted && mode.nodePath != "/dev/iommu"
+    if endedAlready && groupCount == 0 { return }
     var command = abi_vfio_iommu_type1_dma_unmap()
     command.iova = range.start.rawValue
     command.size = range.byteCountMinusOne + 1
+    command.flags = flags
     let asked = command.size
     let fd = owned.rawValue
-    try kernelCall("VFIO_IOMMU_UNMAP_DMA", on: "\(label), \(range)") {
-      unsafe abi_vfio_iommu_unmap_dma(fd, &command)
-    }
+    try kernelCall(operation, on: "\(label), \(range)") { call(fd, &command) }
+    if command.size == 0 && endedAlready { return }
     guard command.size == asked else {
       throw KernelError(
-        operation: "VFIO_IOMMU_UNMAP_DMA", errno: .ioError, subject: "\(label), \(range)",
+        operation: operation.description, errno: .ioError, subject: "\(label), \(range)",
         remedy: "the kernel unmapped \(command.size) of \(asked) bytes: the range was not one mapping")
     }
   }
+}
+
+// MARK: - Groups that come and go
+
+extension VFIOContainer {
+  /// Without an IOMMU ranges are this library's bookkeeping only: as many as physical memory can have.
+  private static let bookkeeping = IOVARange(start: IOVA(0), last: .highest(addressBits: 52))
+
+  /// Called when a group has joined: sets the IOMMU for the first one, and learns which addresses may be used.
+  func groupJoined() throws(KernelError) {
+    let (fd, type, mode) = (owned.rawValue, mode.iommuType.rawValue, mode)
+    let subject = label
+    let failure = membership.withLock { membership -> KernelError? in
+      do throws(KernelError) {
+        if membership.groupCount == 0 {
+          try kernelCall("VFIO_SET_IOMMU", on: subject) { abi_vfio_set_iommu(fd, type) }
+        }
+        let ranges =
+          mode == .noIOMMU
+          ? [Self.bookkeeping] : try VFIOContainerInfo(of: fd, subject: subject).allowedRanges
+        let isFirst = membership.groupCount == 0 && !membership.wasDeserted
+        // Addresses of memory that is exposed since before a desertion stay taken.
+        if isFirst { try reservations.open(ranges) } else { reservations.narrow(to: ranges) }
+        membership.groupCount += 1
+        return nil
+      } catch {
+        return error
+      }
+    }
+    guard let failure else { return }
+    guard failure.errno == .notPermitted else { throw failure }
+    throw mode == .noIOMMU
+      ? failure.advising(NoIOMMUSwitch.privilegeRemedy)
+      : failure.advising(
+        "the IOMMU cannot keep this device's interrupts apart from others (no interrupt remapping); on a "
+          + "machine whose devices you trust: modprobe vfio_iommu_type1 allow_unsafe_interrupts=1")
+  }
+
+  /// Called when a group has left.
+  func groupLeft() {
+    membership.withLock { membership in
+      membership.groupCount -= 1
+      if membership.groupCount == 0 { membership.wasDeserted = true }
+    }
+  }
+
+  /// Lets one caller through until it says `endTracking`.
+  func beginTracking() -> Bool {
+    membership.withLock { membership in
+      defer { membership.tracksDirtyPages = true }
+      return !membership.tracksDirtyPages
+    }
+  }
+
+  func endTracking() { membership.withLock { $0.tracksDirtyPages = false } }
 }

@@ -5,7 +5,8 @@ internal import LinuxHandles
 
 /// What a container's IOMMU can do, after `VFIO_SET_IOMMU`.
 /// - Source: `struct vfio_iommu_type1_info` and its capabilities, include/uapi/linux/vfio.h; the ranges since
-///   Linux 5.4, the number of mappings since 5.10.
+///   Linux 5.4, the number of mappings since 5.10,
+///   the log of dirty pages since 5.8.
 public struct VFIOContainerInfo: Hashable, Sendable {
   /// Page sizes that the IOMMU maps, as a bitmap of bytes.
   public let pageSizes: UInt64
@@ -15,6 +16,22 @@ public struct VFIOContainerInfo: Hashable, Sendable {
   public let allowedRanges: [IOVARange]
   /// How many further mappings the container takes; nil where the kernel does not say.
   public let availableMappings: Int?
+  /// The log of dirty pages; nil where there is none.
+  public let dirtyLog: DirtyLog?
+  /// The numbers of capabilities that this version does not know, in the kernel's order.
+  public let otherCapabilities: [Int]
+
+  /// What the log of dirty pages can do.
+  /// - Source: `struct vfio_iommu_type1_info_cap_migration`, include/uapi/linux/vfio.h, Linux 5.8.
+  public struct DirtyLog: Hashable, Sendable {
+    /// Page sizes that it may count in, as a bitmap of bytes.
+    public let pageSizes: UInt64
+    /// The longest bitmap of one question, in bytes.
+    public let maximumBitmapByteCount: UInt64
+
+    /// The smallest of the sizes, in bytes: the one that the kernel takes; 0 where it names none.
+    public var pageByteCount: Int { pageSizes == 0 ? 0 : 1 << min(pageSizes.trailingZeroBitCount, 62) }
+  }
 
   init(of fd: CInt, subject: String) throws(KernelError) {
     let answer = try unsafe InfoBuffer(
@@ -33,6 +50,8 @@ public struct VFIOContainerInfo: Hashable, Sendable {
     pageSizes = head.flags & ABI_VFIO_IOMMU_INFO_PGSIZES != 0 ? head.iova_pgsizes : 0
     var ranges: [IOVARange]?
     var available: Int?
+    var log: DirtyLog?
+    var others: [Int] = []
     if head.flags & ABI_VFIO_IOMMU_INFO_CAPS != 0 {
       for capability in answer.capabilities(from: head.cap_offset) {
         switch UInt32(capability.id) {
@@ -41,7 +60,10 @@ public struct VFIOContainerInfo: Hashable, Sendable {
         case ABI_VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL:
           available = answer.load(abi_vfio_iommu_type1_info_dma_avail.self, at: capability.byteOffset)
             .map { Int($0.avail) }
-        default: break
+        case ABI_VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION:
+          log = answer.load(abi_vfio_iommu_type1_info_cap_migration.self, at: capability.byteOffset)
+            .map { DirtyLog(pageSizes: $0.pgsize_bitmap, maximumBitmapByteCount: $0.max_dirty_bitmap_size) }
+        default: others.append(Int(capability.id))
         }
       }
     }
@@ -53,6 +75,8 @@ public struct VFIOContainerInfo: Hashable, Sendable {
         IOVARange(start: IOVA(0xfef0_0000), last: IOVA((1 << 39) - 1)),
       ]
     availableMappings = available
+    dirtyLog = log
+    otherCapabilities = others
   }
 
   private static func ranges(_ answer: InfoBuffer, at byteOffset: Int) -> [IOVARange]? {

@@ -43,7 +43,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     _ address: PCIAddress, in group: VFIOGroup, token: VFToken? = nil, near node: NUMANode? = nil
   ) throws(KernelError) {
     let descriptor = try group.open(address, token: token)
-    try group.container.refreshAllowedRanges()
+    try group.container.deviceOpened()
     try self.init(
       address, VFIODeviceHandle(descriptor, parent: group), mode: group.container.mode,
       addressSpace: group.container, id: nil, node: node)
@@ -51,20 +51,24 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
 
   /// Opens a device by its own node, binds it to the context of an IOAS and attaches it there.
   /// - Parameters:
-  ///   - function: Its `vfioDeviceName` names the node.
+  ///   - function: Its `vfioDeviceName` names the node, or `noIOMMUDeviceName`.
+  ///   - mode: `iommufd`, or `noIOMMUDevice`: its memory is then that of a ``NoIOMMUSpace``.
   ///   - token: As for the other way to open; the kernel takes it since Linux 6.17.
   /// - Throws: `KernelError` for `open`, `VFIO_DEVICE_BIND_IOMMUFD` (`EPERM`: no isolated interrupts; `EINVAL`:
   ///   a non-coherent IOMMU, or a token where none is used; `EBUSY`: another process has it; `EACCES`: no token
   ///   or a wrong one), `VFIO_DEVICE_ATTACH_IOMMUFD_PT`.
   public init(
-    _ function: PCIFunctionInfo, in ioas: IOAS, token: VFToken? = nil, on bus: PCIBus = PCIBus()
+    _ function: PCIFunctionInfo, in ioas: IOAS, mode: VFIOMode = .iommufd, token: VFToken? = nil,
+    on bus: PCIBus = PCIBus()
   ) throws(KernelError) {
-    guard let name = function.vfioDeviceName else {
+    precondition(!mode.usesGroup, "a mode with a group opens the device through it")
+    guard let name = function.deviceName(in: mode) else {
       throw KernelError(
         operation: "open", errno: .noSuchFileOrDirectory,
         subject: "the VFIO device node of \(function.address)",
         remedy: function.isBoundToVFIO
-          ? "the kernel makes no device nodes (CONFIG_VFIO_DEVICE_CDEV, Linux 6.6); use --mode type1v2"
+          ? function.otherModeRemedy(than: mode)
+            ?? "the kernel makes no device nodes (CONFIG_VFIO_DEVICE_CDEV, Linux 6.6); use --mode type1v2"
           : "bind the function first: vfioctl bind \(function.address)")
     }
     let path = "/dev/vfio/devices/\(name)"
@@ -84,8 +88,9 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     }
     try ioas.refreshAllowedRanges()
     try self.init(
-      function.address, VFIODeviceHandle(descriptor, parent: ioas), mode: .iommufd, addressSpace: ioas,
-      id: IOMMUFDObjectID(bind.out_devid), node: function.numaNode.map { NUMANode(number: $0) })
+      function.address, VFIODeviceHandle(descriptor, parent: ioas), mode: mode,
+      addressSpace: mode.isWithoutIOMMU ? NoIOMMUSpace(ioas) : ioas, id: IOMMUFDObjectID(bind.out_devid),
+      node: function.numaNode.map { NUMANode(number: $0) })
   }
 
   private init(
@@ -126,6 +131,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
       switch error.errno {
       case .permissionDenied:
         throw error.advising("run as root, or give your user this node: chown $USER \(path)")
+      case .notPermitted: throw error.advising(NoIOMMUSwitch.privilegeRemedy)
       case .resourceBusy: throw error.advising(DeviceHolders.remedy(for: path, on: bus))
       default: throw error
       }
@@ -157,7 +163,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   ///   last of them. A device that was revoked is closed already, whatever lives.
   public consuming func close() throws(KernelError) {
     let subject = address.description
-    let isAttached = mode == .iommufd
+    let isAttached = !mode.usesGroup
     var handle = handle
     _ = consume self
     guard isKnownUniquelyReferenced(&handle) || handle.isRevoked else {

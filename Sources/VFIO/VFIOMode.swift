@@ -2,7 +2,7 @@
 internal import CLinuxABI
 
 /// By which of the kernel's interfaces a device is opened and its DMA mapped.
-public enum VFIOMode: String, CaseIterable, Hashable, Sendable {
+public enum VFIOMode: String, Hashable, Sendable {
   /// The device's own node and an IOAS of `/dev/iommu` (Linux 6.6). Preferred where it exists.
   case iommufd
   /// Group and container, second version of the type 1 IOMMU: unmaps exactly what was mapped (Linux 3.10).
@@ -13,23 +13,42 @@ public enum VFIOMode: String, CaseIterable, Hashable, Sendable {
   case compatType1v2 = "compat-type1v2"
   /// A group in iommufd's imitation of the container, type1 (Linux 6.2).
   case compatType1 = "compat-type1"
+  /// Group and container without an IOMMU (Linux 4.5): the device reaches all of physical memory.
+  case noIOMMU = "noiommu"
+  /// The device's own node and an IOAS without an IOMMU (Linux 7.3): the device reaches all of physical memory.
+  case noIOMMUDevice = "noiommu-cdev"
+
+  /// The modes behind an IOMMU.
+  public static let allCases: [VFIOMode] = [.iommufd, .type1v2, .type1, .compatType1v2, .compatType1]
+
+  /// The modes without an IOMMU, which are only ever taken by name.
+  public static let withoutIOMMU: [VFIOMode] = [.noIOMMU, .noIOMMUDevice]
+
+  /// Whether nothing stands between the device and physical memory.
+  public var isWithoutIOMMU: Bool { Self.withoutIOMMU.contains(self) }
 
   /// Whether the device is opened through its group.
-  public var usesGroup: Bool { self != .iommufd }
+  public var usesGroup: Bool { self != .iommufd && self != .noIOMMUDevice }
 
   /// The node by which the mode is reached: the container, or iommufd.
   public var nodePath: String {
     switch self {
-    case .type1, .type1v2: "/dev/vfio/vfio"
-    case .iommufd, .compatType1, .compatType1v2: "/dev/iommu"
+    case .type1, .type1v2, .noIOMMU: "/dev/vfio/vfio"
+    case .iommufd, .compatType1, .compatType1v2, .noIOMMUDevice: "/dev/iommu"
     }
   }
 
+  /// The node of a group.
+  func groupPath(_ number: Int) -> String {
+    self == .noIOMMU ? "/dev/vfio/noiommu-\(number)" : "/dev/vfio/\(number)"
+  }
+
   /// The number of this IOMMU type in `VFIO_SET_IOMMU`.
-  var iommuType: UInt32 {
+  var iommuType: VFIOExtension {
     switch self {
-    case .type1, .compatType1: UInt32(ABI_VFIO_TYPE1_IOMMU)
-    case .type1v2, .compatType1v2, .iommufd: UInt32(ABI_VFIO_TYPE1v2_IOMMU)
+    case .type1, .compatType1: .type1
+    case .type1v2, .compatType1v2, .iommufd: .type1v2
+    case .noIOMMU, .noIOMMUDevice: .noIOMMU
     }
   }
 }

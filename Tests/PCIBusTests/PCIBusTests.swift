@@ -127,11 +127,14 @@ import Testing
     }
     var group = try PCIBus(root: SystemRoot(tree.path)).group(3)
     #expect(group.members.count == 5 && group.isViable && group.kind == .dmaFlushQueue)
+    #expect(group.blockerRemedy == nil)
     try tree.addFunction("0000:00:05.0", driver: "nvme", group: 3)
     try tree.addFunction("0000:00:06.0", driver: "igb", group: 3)
     group = try PCIBus(root: SystemRoot(tree.path)).group(3)
     #expect(!group.isViable)
     #expect(group.blockers.map(\.description) == ["0000:00:05.0 (nvme)", "0000:00:06.0 (igb)"])
+    let remedy = try #require(group.blockerRemedy)
+    #expect(remedy.contains("0000:00:05.0 (nvme), 0000:00:06.0 (igb)") && !remedy.contains("pcieport"))
     let nvme = try #require(PCIAddress("0000:00:05.0"))
     #expect(group.blockers(binding: [nvme]).map(\.name) == ["0000:00:06.0"])
   }

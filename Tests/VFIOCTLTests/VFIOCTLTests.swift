@@ -117,6 +117,7 @@ import Testing
     #expect(try Self.vfioctl("smoke", "--simulated", "00:02.0").status == 64)
     #expect(try Self.vfioctl("smoke", "00:02.0", "--misbehaviour", "stuckDMA").status == 64)
     #expect(try Self.vfioctl("smoke", "--mode", "fastest").messages.contains("compat-type1v2"))
+    #expect(try Self.vfioctl("smoke", "--mode", "fastest").messages.contains("noiommu-cdev"))
     #expect(try Self.vfioctl("bind").status == 64)
     #expect(try Self.vfioctl("shares").status == 64)
     #expect(try Self.vfioctl("shares", "--simulated", "00:02.0").status == 64)

@@ -100,6 +100,31 @@ import VFIO
     #expect(info.allowedRanges.last?.last == IOVA((1 << 39) - 1))
   }
 
+  @Test func aContainerTellsOfItsLogOfDirtyPages() {
+    // Capability 2 version 1, then one that nobody knows, then 3.
+    let chain = Answer().adding(0x0001_0002, 24 + 32).adding(0, 0).words(0x4020_1000, 1 << 28)
+      .adding(0x0001_0063, 24 + 40).adding(0x0001_0003, 0, 7)
+    let head = Answer().adding(0, 3).words(0x1000).adding(24, 0)
+    let info = VFIOContainerInfo(decoding: head.bytes + chain.bytes)
+    #expect(info.dirtyLog?.pageSizes == 0x4020_1000 && info.dirtyLog?.maximumBitmapByteCount == 1 << 28)
+    #expect(info.dirtyLog?.pageByteCount == 4096)
+    #expect(info.otherCapabilities == [0x63] && info.availableMappings == 7)
+    for count in 0..<(24 + 32) {
+      #expect(VFIOContainerInfo(decoding: Array((head.bytes + chain.bytes).prefix(count))).dirtyLog == nil)
+    }
+  }
+
+  @Test func modesWithoutAnIOMMUAreKeptApart() {
+    #expect(VFIOMode.withoutIOMMU.map(\.rawValue) == ["noiommu", "noiommu-cdev"])
+    #expect(VFIOMode.withoutIOMMU.allSatisfy { $0.isWithoutIOMMU && !VFIOMode.allCases.contains($0) })
+    #expect(VFIOMode.noIOMMU.usesGroup && !VFIOMode.noIOMMUDevice.usesGroup)
+  }
+
+  @Test func extensionsHaveTheKernelsNames() {
+    #expect("\(VFIOExtension.updateAddress)" == "VFIO_UPDATE_VADDR" && VFIOExtension.unmapAll.rawValue == 9)
+    #expect("\(VFIOExtension(rawValue: 77))" == "extension 77")
+  }
+
   @Test func modesHaveTheNamesOfTheCommandLine() {
     #expect(
       VFIOMode.allCases.map(\.rawValue) == ["iommufd", "type1v2", "type1", "compat-type1v2", "compat-type1"])

@@ -62,6 +62,9 @@ ABI_INLINE int abi_madvise(void *address, uint64_t count, int advice) {
   return abi_result(madvise(address, count, advice));
 }
 
+ABI_INLINE int abi_mlock(const void *address, uint64_t count) { return abi_result(mlock(address, count)); }
+ABI_INLINE int abi_munlock(const void *address, uint64_t count) { return abi_result(munlock(address, count)); }
+
 ABI_INLINE int abi_eventfd(unsigned initial, int flags) { return abi_result(eventfd(initial, flags | EFD_CLOEXEC)); }
 ABI_INLINE int abi_epoll_create(void) { return abi_result(epoll_create1(EPOLL_CLOEXEC)); }
 ABI_INLINE int abi_epoll_add(int epoll, int fd, uint32_t events, uint64_t token) {

@@ -104,7 +104,8 @@ struct FunctionDriver {
     if IOMMUGroup.isVFIODriver(driver), facts?.iommuGroup == nil {
       return
         "\(driver) takes no function without an IOMMU group: there is no IOMMU, or it is off. Switch VT-d or "
-        + "AMD-Vi on in the firmware, and boot Linux with intel_iommu=on."
+        + "AMD-Vi on in the firmware, and boot Linux with intel_iommu=on. The kernel's no-IOMMU mode is off too: see "
+        + "VFIOMode.noIOMMU."
     }
     return
       "The driver \(driver) did not take it; the end of `dmesg` says why, and `modprobe \(driver)` loads it."

@@ -11,10 +11,12 @@ enum SmokeMode {
   case preferred
   /// One that must be used.
   case forced(VFIOMode)
-  /// Each that this kernel has.
+  /// Each that this kernel has and that puts an IOMMU before the device.
   case all
 
-  static var names: String { (VFIOMode.allCases.map(\.rawValue) + ["all"]).joined(separator: ", ") }
+  static var names: String {
+    ((VFIOMode.allCases + VFIOMode.withoutIOMMU).map(\.rawValue) + ["all"]).joined(separator: ", ")
+  }
 
   init(argument: String) throws {
     if argument == "all" {

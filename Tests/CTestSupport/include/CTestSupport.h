@@ -7,3 +7,5 @@
 int ctest_limit_locked_memory(uint64_t limit, uint64_t *previous);
 /// Undoes it; both come back from what is still permitted.
 void ctest_lift_locked_memory_limit(uint64_t previous);
+/// Takes a capability (0 to 31) out of this thread's effective set, or puts it back where it is permitted; 0 or -errno.
+int ctest_switch_capability(int capability, int on);
