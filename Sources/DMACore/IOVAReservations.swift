@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinuxABI
-internal import LinuxHandles
+public import LinuxHandles
 internal import Synchronization
 internal import SystemPackage
 
@@ -38,14 +38,14 @@ public final class IOVAReservations: Sendable {
   /// How many bytes wait for the end of the address space because they could not be unmapped.
   public var parkedByteCount: Int { state.withLock { $0.parked.reduce(0) { $0 + $1.byteCount } } }
 
-  /// Takes a range for a mapping.
+  /// Takes a range for a mapping; for address spaces and what they map besides memory.
   /// - Parameters:
   ///   - address: Where it must begin, or nil for any place that fits.
   ///   - alignment: Of a place that is chosen here, in bytes; a power of two.
   ///   - granule: What a given place is a multiple of, in bytes.
   ///   - limit: The highest address that the device reaches, inclusive.
   /// - Throws: `KernelError`, as the kernel would: `ENOSPC` nothing free, `EEXIST` taken, `EINVAL` not allowed.
-  func take(
+  public func take(
     at address: IOVA?, byteCount: Int, alignment: Int, granule: Int, upTo limit: IOVA, in space: String
   ) throws(KernelError) -> IOVARange {
     let result = state.withLock { state -> Result<IOVARange, IOVAAllocator.Failure> in
@@ -83,7 +83,7 @@ public final class IOVAReservations: Sendable {
   }
 
   /// Gives a range back that is mapped no more.
-  func giveBack(_ range: IOVARange) {
+  public func giveBack(_ range: IOVARange) {
     state.withLock { state in
       do throws(IOVAAllocator.Failure) {
         try state.allocator.deallocate(range)

@@ -53,6 +53,18 @@ public final class VFIOContainer: AddressSpace {
     }
   }
 
+  /// Takes over a container that another process opened, gave an IOMMU and filled with groups.
+  ///
+  /// What is mapped there already is not known here: choosing an address may end in `EEXIST`.
+  /// - Throws: `KernelError` for `VFIO_IOMMU_GET_INFO`.
+  public init(adopting descriptor: consuming OwnedDescriptor, mode: VFIOMode) throws(KernelError) {
+    precondition(mode.usesGroup, "iommufd's own mode has no container")
+    self.mode = mode
+    owned = descriptor
+    isSet.withLock { $0 = true }
+    reservations.open(try info().allowedRanges)
+  }
+
   private static func remedy(for errno: Errno, opening path: String) -> String? {
     switch errno {
     case .noSuchFileOrDirectory, .operationNotSupportedByDevice:

@@ -9,7 +9,7 @@ extension VFIODevice {
   /// Opens a BAR as a register window: what may be mapped is mapped, the rest goes through the kernel.
   /// - Throws: `KernelError`: `ENXIO` where there is no such BAR, or for `mmap`.
   public borrowing func mapBAR(_ index: PCIBAR.Index) throws(KernelError) -> RegisterWindow {
-    try window(of: index, mapping: regions[index.rawValue].mappableAreas)
+    try window(of: index, mapping: regions[index.rawValue].mappableAreas, guarded: guardsWindows)
   }
 
   /// Opens a BAR as a window of which nothing is mapped: each access is a system call.
@@ -17,11 +17,11 @@ extension VFIODevice {
   /// For comparing, and for places where a mapping is in the way; slower by a factor of hundreds.
   /// - Throws: `KernelError`: `ENXIO` where there is no such BAR.
   public borrowing func unmappedWindow(_ index: PCIBAR.Index) throws(KernelError) -> RegisterWindow {
-    try window(of: index, mapping: [])
+    try window(of: index, mapping: [], guarded: false)
   }
 
-  private borrowing func window(
-    of index: PCIBAR.Index, mapping mappable: [Range<UInt64>]
+  borrowing func window(
+    of index: PCIBAR.Index, mapping mappable: [Range<UInt64>], guarded: Bool
   ) throws(KernelError) -> RegisterWindow {
     let region = regions[index.rawValue]
     guard region.byteCount > 0 else {
@@ -32,10 +32,11 @@ extension VFIODevice {
     var areas = AreaList()
     for area in mappable where area.count >= MemoryPageSize.standard.byteCount {
       // An area smaller than a page is shared with its neighbours: the kernel maps whole pages only.
+      let memory = try handle.map(fileOffset: region.fileOffset + area.lowerBound, byteCount: area.count)
+      let place = Int(area.lowerBound)
       areas.append(
-        MappedArea(
-          byteOffset: Int(area.lowerBound),
-          memory: try handle.map(fileOffset: region.fileOffset + area.lowerBound, byteCount: area.count)))
+        guarded
+          ? try MappedArea(guardedAt: place, memory: memory) : MappedArea(byteOffset: place, memory: memory))
     }
     let backing = DescriptorBacking(
       parent: handle, descriptor: handle.descriptor, fileOffset: region.fileOffset,

@@ -26,6 +26,11 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   public let iommufdID: IOMMUFDObjectID?
   /// The facts of its regions, by index.
   public let regions: [VFIORegionInfo]
+  /// Whether windows that are opened from now on are guarded: an access after a reset, or while memory decode is
+  /// off, reads all ones and leaves an error in `takeFault()`, instead of SIGBUS ending the process.
+  ///
+  /// The first guarded window installs a handler of SIGBUS (see ``WindowGuard``); accesses cost the same.
+  public var guardsWindows = false
   let handle: VFIODeviceHandle
   let interrupts: VFIOInterruptSource
 
@@ -78,7 +83,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
       id: IOMMUFDObjectID(bind.out_devid), node: function.numaNode.map { NUMANode(number: $0) })
   }
 
-  private init(
+  init(
     _ address: PCIAddress, _ handle: VFIODeviceHandle, mode: VFIOMode, addressSpace: any AddressSpace,
     id: IOMMUFDObjectID?, node: NUMANode?
   ) throws(KernelError) {
