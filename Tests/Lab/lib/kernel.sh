@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# The built kernel: Debian's source of one series with the project's own configuration and patches, built once.
+# The built kernels: Debian's source of one series with the project's own configuration, once as it is and once with the
+# project's patches, which give it calls that no release has.
 
 readonly KERNEL_SERIES=7.3
 readonly KERNEL_SUITE=${SWIFT_VFIO_LAB_SUITE:-trixie-backports}
 readonly KERNEL_INPUTS=$LAB_FOLDER/kernel
 
-# lab kernel [--kernel built|stock] [--update]: the path of the kernel is the only line on stdout.
+# lab kernel [--kernel KIND] [--update]: the path of the kernel is the only line on stdout.
 lab_kernel() {
   local kind=built update=no kernel_path='' kernel_folder=''
   while (($# > 0)); do
     case $1 in
       --kernel)
-        kind=${2:?lab kernel: --kernel wants built or stock}
+        kind=${2:?lab kernel: --kernel wants one of $KERNEL_KINDS}
         shift
         ;;
       --update) update=yes ;;
@@ -24,45 +25,50 @@ lab_kernel() {
   printf '%s\n' "$kernel_path"
 }
 
+readonly KERNEL_KINDS='built, patched, stock-6.1 (or stock), stock-6.12'
+
 # find_kernel KIND UPDATE: sets the caller's kernel_folder and kernel_path; builds or fetches only when nothing fits.
 find_kernel() {
   case $1 in
-    built) find_built_kernel "$2" ;;
-    stock) find_stock_kernel "$2" ;;
-    *) usage_error "unknown kernel '$1': built or stock" ;;
+    built | patched) find_built_kernel "$1" "$2" ;;
+    stock | stock-6.1) find_stock_kernel 6.1 "$2" ;;
+    stock-6.12) find_stock_kernel 6.12 "$2" ;;
+    *) usage_error "unknown kernel '$1'; there are $KERNEL_KINDS" ;;
   esac
 }
 
-# kernel_hash VERSION: names the build's inputs; a change of any of them is another kernel.
+# kernel_hash KIND VERSION: names the build's inputs; a change of any of them is another kernel.
 kernel_hash() {
   {
-    printf '%s\n' "$1"
+    printf '%s\n' "$2"
     cat "$KERNEL_INPUTS/config.fragment"
-    find "$KERNEL_INPUTS" -path '*/patches/*.patch' -print0 | sort -z | xargs -0r cat
+    [[ $1 == built ]] || cat "$KERNEL_INPUTS"/patches/*.patch
   } | text_hash
 }
 
-# A kernel of any version of the series will do if its configuration and patches are today's: a new Debian revision does
-# not cost everybody a build. `--update` asks for the newest.
-find_built_kernel() {
-  local cache folder version='' mirror candidates
-  cache=$(cache_folder)
-  if [[ $1 == no ]]; then
-    mapfile -t candidates < <(find "$cache" -maxdepth 1 -type d -name 'kernel-*' | sort -Vr)
-    for folder in "${candidates[@]}"; do
-      version=$(<"$folder/source-version")
-      if [[ $folder == *-"$(kernel_hash "$version")" ]]; then
-        kernel_folder=$folder kernel_path=$folder/bzImage
-        return
-      fi
-    done
-    # Somebody else may be building it right now.
-    if [[ -z ${lab_waited_for_kernel:-} ]]; then
-      lab_waited_for_kernel=yes
-      lock kernel
-      find_built_kernel no
-      return
+# find_cached_kernel KIND: a kernel of any version of the series will do if its configuration and patches are today's: a
+# new Debian revision does not cost everybody a build. `--update` asks for the newest.
+find_cached_kernel() {
+  local folder version candidates
+  mapfile -t candidates < <(find "$(cache_folder)" -maxdepth 1 -type d -name 'kernel-*' | sort -Vr)
+  for folder in "${candidates[@]}"; do
+    version=$(<"$folder/source-version")
+    if [[ $folder == *-"$(kernel_hash "$1" "$version")" ]]; then
+      kernel_folder=$folder kernel_path=$folder/bzImage
+      return 0
     fi
+  done
+  return 1
+}
+
+# find_built_kernel KIND UPDATE
+find_built_kernel() {
+  local version mirror
+  if [[ $2 == no ]]; then
+    ! find_cached_kernel "$1" || return 0
+    # Somebody else may be building it right now.
+    lock kernel
+    ! find_cached_kernel "$1" || return 0
   else
     lock kernel
   fi
@@ -71,33 +77,48 @@ find_built_kernel() {
   open_suites source "$(source_line "$mirror" "$KERNEL_SUITE")"
   version=$(candidate "linux-source-$KERNEL_SERIES")
   [[ -n $version ]] || setup_problem "suite $KERNEL_SUITE has no linux-source-$KERNEL_SERIES"
-  folder=$cache/kernel-${version%%-*}-$(kernel_hash "$version")
-  [[ -d $folder ]] || build_kernel "$version" "$folder"
-  kernel_folder=$folder kernel_path=$folder/bzImage
+  kernel_folder=$(built_kernel_folder "$1" "$version")
+  [[ -d $kernel_folder ]] || build_kernels "$version"
+  kernel_path=$kernel_folder/bzImage
 }
 
-# build_kernel VERSION FOLDER: everything happens in a temporary folder; FOLDER appears whole at the end, or not at all.
-build_kernel() {
-  local version=$1 cache work source began=$EPOCHREALTIME
-  cache=$(cache_folder)
-  temporary_folder work "$cache"
-  mkdir "$work/result"
+# built_kernel_folder KIND VERSION
+built_kernel_folder() {
+  printf '%s' "$(cache_folder)/kernel-${2%%-*}-$(kernel_hash "$1" "$2")"
+}
+
+# build_kernels VERSION: the plain and the patched kernel from one tree, since the second costs a minute then. All happens
+# in a temporary folder; each result's folder appears whole at its end, or not at all.
+build_kernels() {
+  local version=$1 work source began=$EPOCHREALTIME
+  temporary_folder work "$(cache_folder)"
   unpack_package "linux-source-$KERNEL_SERIES=$version" "$work/package"
   say 'unpacking the source'
   mkdir "$work/source"
   tar -xf "$work/package/usr/src/linux-source-$KERNEL_SERIES".tar.* -C "$work/source" --strip-components=1
   rm -rf "$work/package"
   source=$work/source
-  patch_source "$source"
   configure_kernel "$source"
   compile_kernel "$source" "$work/make.log"
+  keep_kernel built
+  patch_source "$source"
+  compile_kernel "$source" "$work/make.log"
+  keep_kernel patched
+  rm -rf "$work"
+}
+
+# keep_kernel KIND: for build_kernels, whose variables it uses.
+keep_kernel() {
+  local folder
+  folder=$(built_kernel_folder "$1" "$version")
+  rm -rf "$work/result"
+  mkdir "$work/result"
   cp "$source/arch/x86/boot/bzImage" "$source/System.map" "$work/result/"
   cp "$source/.config" "$work/result/config"
   make -s -C "$source" kernelrelease >"$work/result/release"
   printf '%s\n' "$version" >"$work/result/source-version"
-  mv "$work/result" "$2"
-  rm -rf "$work"
-  say "built $(<"$2/release") in $(seconds_since "$began") s"
+  [[ -d $folder ]] || mv "$work/result" "$folder"
+  say "the $1 kernel $(<"$folder/release") is ready after $(seconds_since "$began") s"
 }
 
 patch_source() {

@@ -1,25 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# The stock kernel: the ordinary image of Debian 12 with the modules that the lab's devices need. It has VFIO's groups
-# and containers; Debian leaves iommufd out.
+# Stock kernels: ordinary images of Debian 12 and its backports with the modules that the lab's devices need. They have
+# VFIO's groups and containers; Debian leaves iommufd out.
 
-readonly STOCK_SUITE=bookworm
-readonly STOCK_PACKAGE=linux-image-amd64
 readonly STOCK_MODULES=(vfio_iommu_type1 vfio-pci nvme igb)
 
+# find_stock_kernel SERIES UPDATE
 find_stock_kernel() {
-  local cache version package folder mirror sources
+  local cache suite version package folder mirror sources
   cache=$(cache_folder)
-  folder=$(newest_folder "$cache" 'stock-*')
-  if [[ $1 == yes || -z $folder ]]; then
+  folder=$(newest_folder "$cache" "stock-$1.*")
+  if [[ $2 == yes || -z $folder ]]; then
     need download stock
     lock stock
+    suite=$(stock_suite "$1")
     mirror=$(host_mirror)
-    mapfile -t sources < <(stock_sources "$mirror")
-    open_suites stock "${sources[@]}"
+    mapfile -t sources < <(stock_sources "$mirror" "$suite")
+    open_suites "stock-$1" "${sources[@]}"
     # The package of that name is empty; the image is the one that it depends on.
-    package=$(dependency "$STOCK_PACKAGE" '^linux-image-[0-9]')
-    [[ -n $package ]] || setup_problem "suite $STOCK_SUITE has no $STOCK_PACKAGE"
+    package=$(dependency linux-image-amd64 "^linux-image-$1\\.[0-9]")
+    [[ -n $package ]] || setup_problem "suite $suite has no kernel $1"
     version=$(candidate "$package")
     folder=$cache/stock-$version
     [[ -d $folder ]] || fetch_stock_kernel "$package=$version" "$folder"
@@ -27,12 +27,20 @@ find_stock_kernel() {
   kernel_folder=$folder kernel_path=$folder/vmlinuz
 }
 
-# stock_sources MIRROR: the suite, and its security updates when the host knows where they are.
+# stock_suite SERIES: where Debian has it.
+stock_suite() {
+  case $1 in
+    6.1) printf bookworm ;;
+    6.12) printf trixie ;;
+  esac
+}
+
+# stock_sources MIRROR SUITE: the suite, and its security updates when the host knows where they are.
 stock_sources() {
   local uri suite
-  source_line "$1" "$STOCK_SUITE"
+  source_line "$1" "$2"
   while read -r uri suite; do
-    [[ $suite != "$STOCK_SUITE-security" ]] || source_line "$uri" "$suite"
+    [[ $suite != "$2-security" ]] || source_line "$uri" "$suite"
   done < <(host_archives)
 }
 
@@ -41,6 +49,8 @@ fetch_stock_kernel() {
   local work release module count=0
   temporary_folder work "$(cache_folder)"
   unpack_package "$1" "$work/package"
+  # Newer packages keep their modules in /usr/lib, where depmod and modprobe of older hosts do not look.
+  [[ -e $work/package/lib ]] || ln -s usr/lib "$work/package/lib"
   release=$(find "$work/package/boot" -name 'vmlinuz-*')
   release=${release##*/vmlinuz-}
   mkdir -p "$work/result/modules"
