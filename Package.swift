@@ -70,6 +70,8 @@ let package = Package(
       needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
     .executableTarget(
       name: "ReadBAR", dependencies: ["SwiftVFIO"], path: "Examples/ReadBAR", swiftSettings: strict),
+    .executableTarget(
+      name: "Delegation", dependencies: ["SwiftVFIO"], path: "Examples/Delegation", swiftSettings: strict),
     // L7: join a driver and a backend
     module(
       "SwiftVFIO",
@@ -123,6 +125,10 @@ let package = Package(
     .executableTarget(
       name: "HotLoops", dependencies: ["CTwins", "DMACore", "DeviceRegisters", "LinuxHandles", system],
       path: "Benchmarks/HotLoops", swiftSettings: strict),
+    // What a guard costs; Benchmarks/Guard/run counts.
+    .executableTarget(
+      name: "GuardLoops", dependencies: ["CTwins", "DeviceRegisters", "LinuxHandles"], path: "Benchmarks/Guard",
+      exclude: ["run"], swiftSettings: strict),
     // Benchmark of the IOVA allocator and map, with C twins.
     .target(name: "CTwinsIOVA", path: "Benchmarks/CTwins-IOVA"),
     .executableTarget(

@@ -25,7 +25,7 @@ import Testing
 
   static func handle(_ number: CInt, flags: CInt, _ handler: @escaping @convention(c) (CInt) -> Void) {
     var action = sigaction()
-    unsafe action.__sigaction_handler.sa_handler = unsafe handler
+    unsafe action.__sigaction_handler.sa_handler = handler
     action.sa_flags = flags
     _ = unsafe sigaction(number, &action, nil)
   }

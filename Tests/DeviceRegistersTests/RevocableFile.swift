@@ -13,7 +13,7 @@ final class RevocableFile: Sendable {
   init(pageCount: Int = 2) throws {
     byteCount = pageCount * 4096
     file = OwnedDescriptor(adopting: unsafe open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600))
-    unlink(path)
+    unsafe unlink(path)
     give()
   }
 
