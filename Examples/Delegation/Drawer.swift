@@ -36,7 +36,7 @@ struct Drawer: ~Copyable {
       }
     } catch {
       guard error.code == .revoked else { throw error }
-      Delegation.say("drawer: alive after \(strokes) strokes: \(error)")
+      Delegation.say("drawer: alive after \(strokes) strokes, \(error.code.name): \(error)")
     }
   }
 }

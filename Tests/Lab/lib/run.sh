@@ -121,13 +121,14 @@ boot_and_watch() {
 # start_qemu OUTPUT CONTROL: becomes QEMU. Both pipes are opened here first, so that our readers see QEMU's end whatever
 # becomes of it; and QEMU dies with its parent even when nobody can kill it.
 start_qemu() {
-  local accelerator=tcg,thread=multi words
+  local accelerator=tcg,thread=multi words extra=()
   [[ -z ${SWIFT_VFIO_LAB_ACCEL:-} ]] || accelerator=$SWIFT_VFIO_LAB_ACCEL
+  read -ra extra <<<"${SWIFT_VFIO_LAB_QEMU:-}"
   # A warning is a splat for us, so the console shows warnings: `quiet` would hide them.
   words="console=ttyS0 panic=-1 oops=panic no_timer_check pcie_port_pm=off sysctl.kernel.hung_task_timeout_secs=60 sysctl.kernel.hung_task_panic=1 loglevel=5 $machine_command_line ${SWIFT_VFIO_LAB_COMMAND_LINE:-}"
   exec 8>"$1" 9>"$2" 2>"$run_folder/qemu.errors" </dev/null
   exec setpriv --pdeathsig KILL qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -net none \
-    -accel "$accelerator" "${machine_arguments[@]}" -m "$run_memory" \
+    -accel "$accelerator" "${extra[@]}" "${machine_arguments[@]}" -m "$run_memory" \
     -chardev "file,id=console,path=$console_path" -device isa-serial,chardev=console,index=0 \
     -chardev "file,id=output,path=$1" -device isa-serial,chardev=output,index=1 \
     -chardev "file,id=control,path=$2" -device isa-serial,chardev=control,index=2,irq=6 \
