@@ -127,8 +127,8 @@ let package = Package(
       path: "Benchmarks/HotLoops", swiftSettings: strict),
     // What a guard costs; Benchmarks/Guard/run counts.
     .executableTarget(
-      name: "GuardLoops", dependencies: ["CTwins", "DeviceRegisters", "LinuxHandles"], path: "Benchmarks/Guard",
-      exclude: ["run"], swiftSettings: strict),
+      name: "GuardLoops", dependencies: ["CTwins", "DeviceRegisters", "LinuxHandles"],
+      path: "Benchmarks/Guard", exclude: ["README.md", "run"], swiftSettings: strict),
     // Benchmark of the IOVA allocator and map, with C twins.
     .target(name: "CTwinsIOVA", path: "Benchmarks/CTwins-IOVA"),
     .executableTarget(

@@ -5,6 +5,7 @@ import SwiftVFIO
 /// The process that may do nothing but draw.
 struct Drawer: ~Copyable {
   /// The only register that it uses: answers with what was written to it, inverted.
+  ///
   /// Source: QEMU docs/specs/edu, "MMIO area spec", 0x04.
   private static let canvas = Register32(byteOffset: 0x04, access: .readWrite)
   private let registers: RegisterWindow
@@ -16,7 +17,8 @@ struct Drawer: ~Copyable {
       try kernelCall("setuid", on: "\(user)") { setuid(user) == 0 ? 0 : -errno }
     }
     let grant = try RegisterGrant.receive(from: LocalSocket(connectingTo: path))
-    Delegation.say("drawer: user \(getuid()), \(grant.byteCount) bytes of registers, \(grant.mappability.rawValue)")
+    let way = grant.mappability.rawValue
+    Delegation.say("drawer: user \(getuid()), \(grant.byteCount) bytes of registers, \(way)")
     registers = try grant.window()
   }
 

@@ -18,7 +18,8 @@ struct Owner: ~Copyable {
   borrowing func serve(at path: String) throws {
     // Whoever may write this path may draw.
     let listener = try LocalListener(at: path, mode: 0o666)
-    Delegation.say("owner: \(device.address) for whoever connects to \(path), \(delegation.mappability.rawValue)")
+    let way = delegation.mappability.rawValue
+    Delegation.say("owner: \(device.address) for whoever connects to \(path), \(way)")
     while true {
       let socket = try listener.accept()
       let user = try socket.peer.userID

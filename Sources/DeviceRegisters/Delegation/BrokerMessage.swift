@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What a client asks a ``RegisterBroker``: one access. Three 64-bit words.
+/// What a client asks a broker: one access, in three 64-bit words.
 struct BrokerRequest: Equatable {
   /// What is asked for.
   enum Operation: UInt8 {
@@ -49,7 +49,7 @@ struct BrokerRequest: Equatable {
   }
 }
 
-/// What a ``RegisterBroker`` answers. Three 64-bit words.
+/// What a broker answers, in three 64-bit words.
 struct BrokerReply: Equatable {
   static let wordCount = 3
 
