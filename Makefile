@@ -3,11 +3,15 @@
 SHELL := /bin/bash
 SWIFT_BUILD ?= swift build
 # A folder of its own: other flags in the same one would build everything anew each time. The linker of the toolchain
-# folds identical functions, a quarter of a megabyte.
-STATIC := -c release --static-swift-stdlib --scratch-path .build/static -Xswiftc -use-ld=lld -Xlinker --icf=all
+# folds identical functions, a quarter of a megabyte, and packs the relative relocations, a whole one, where the C
+# library can unpack them (glibc 2.36).
+PACKED := $(shell printf '%s\n' 'glibc 2.36' "$$(getconf GNU_LIBC_VERSION)" | sort -VC && echo -Xlinker -z -Xlinker pack-relative-relocs)
+STATIC := -c release --static-swift-stdlib --scratch-path .build/static -Xswiftc -use-ld=lld -Xlinker --icf=all $(PACKED)
 LAB := Tests/Lab/lab
+LOOPS := HotLoops IOVALoops SharesBenchmark
 
-.PHONY: help smoke test check setup release tests lint kernel-tests device-tests release-tests bench hotpath hot-loops clean
+.PHONY: help smoke test check setup release tests lint kernel-tests device-tests release-tests sanitizers bench hotpath \
+  hot-loops mapping-benchmark clean
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -41,18 +45,30 @@ release-tests: setup ## T0 and T1 once more, optimised.
 	@CONFIGURATION=release Tests/tier T0
 	@CONFIGURATION=release Tests/tier T1
 
+# A build for each: every object is another one. Debug, since they say what is wrong by file and line.
+sanitizers: setup ## T0 and T1 once more under ThreadSanitizer, then AddressSanitizer.
+	@set -e; for sanitizer in thread address; do \
+	  $(SWIFT_BUILD) --build-tests --sanitize=$$sanitizer --scratch-path .build/$$sanitizer; \
+	  SANITIZER=$$sanitizer Tests/tier T0; \
+	  SANITIZER=$$sanitizer Tests/tier T1; \
+	done
+
 test: export FETCH_KERNEL_HEADERS = yes
-test: check kernel-tests device-tests release-tests hotpath ## All tiers, on the kernel that the lab builds.
+test: check kernel-tests device-tests release-tests sanitizers hotpath ## All tiers, on the kernel that the lab builds.
 
 lint: setup ## Style, as CI checks it.
 	swift format lint --strict --recursive Sources Tests Examples Benchmarks Package.swift
 
 # With the flags of `release`, in its folder: tests are built with others.
 hot-loops: setup
-	$(SWIFT_BUILD) $(STATIC) --product HotLoops
+	@set -e; for program in $(LOOPS); do $(SWIFT_BUILD) $(STATIC) --product $$program; done
+
+mapping-benchmark: setup
+	$(SWIFT_BUILD) $(STATIC) --product MappingBenchmark
+	@strip -o .build/MappingBenchmark .build/static/release/MappingBenchmark
 
 bench: setup ## Print the benchmark tables; see Benchmarks/README.md.
-	Benchmarks/run
+	@status=0; Benchmarks/run || status=$$?; Benchmarks/lab || status=$$?; exit $$status
 
 hotpath: setup ## Check in the binary that hot functions call no runtime.
 	Benchmarks/hotcheck

@@ -25,6 +25,11 @@ func tests(_ name: String, needs: [Target.Dependency]) -> Target {
   .testTarget(name: name, dependencies: needs + ["TestSupport"], swiftSettings: strict)
 }
 
+func benchmark(_ name: String, path: String? = nil, needs: [Target.Dependency]) -> Target {
+  .executableTarget(
+    name: name, dependencies: needs, path: "Benchmarks/\(path ?? name)", swiftSettings: strict)
+}
+
 let package = Package(
   name: "swift-vfio",
   products: [
@@ -82,13 +87,9 @@ let package = Package(
     .executableTarget(
       name: "vfioctl",
       dependencies: [
-        "VFIO", "DeviceSimulation", "SmokeChecks", "DriverCore", "PCIBus", "LinuxHandles", system,
+        "VFIO", "DeviceSimulation", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "LinuxHandles", system,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], path: "Sources/vfioctl", swiftSettings: strict),
-    // Benchmarks, beside their C twins.
-    .target(name: "CShares", path: "Benchmarks/CShares"),
-    .executableTarget(
-      name: "SharesBenchmark", dependencies: ["DMACore", "CShares"], path: "Benchmarks/Shares"),
     // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.
     .target(name: "CTestSupport", path: "Tests/CTestSupport"),
     .target(
@@ -120,20 +121,25 @@ let package = Package(
         "VFIO", "IOMMUFD", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
         "LinuxHandles", system,
       ]),
-    // Benchmarks: hot loops and their C twins; Benchmarks/run counts, Benchmarks/hotcheck looks into the binary.
+    // Benchmarks and their C twins; Benchmarks/run counts, Benchmarks/hotcheck looks into the binaries.
     .target(name: "CTwins", path: "Benchmarks/CTwins"),
-    .executableTarget(
-      name: "HotLoops", dependencies: ["CTwins", "DMACore", "DeviceRegisters", "LinuxHandles", system],
-      path: "Benchmarks/HotLoops", swiftSettings: strict),
+    .target(name: "CTwinsIOVA", path: "Benchmarks/CTwins-IOVA"),
+    .target(name: "CShares", path: "Benchmarks/CShares"),
+    .target(name: "CTwinsMapping", dependencies: ["CLinuxABI"], path: "Benchmarks/CTwins-Mapping"),
+    .target(
+      name: "LoopMeasurement", dependencies: ["CTwins"], path: "Benchmarks/Measurement", swiftSettings: strict
+    ),
+    benchmark(
+      "HotLoops", needs: ["LoopMeasurement", "CTwins", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    benchmark("IOVALoops", path: "IOVA", needs: ["LoopMeasurement", "CTwinsIOVA", "DMACore"]),
+    benchmark("SharesBenchmark", path: "Shares", needs: ["LoopMeasurement", "CShares", "DMACore"]),
     // What a guard costs; Benchmarks/Guard/run counts.
     .executableTarget(
       name: "GuardLoops", dependencies: ["CTwins", "DeviceRegisters", "LinuxHandles"],
       path: "Benchmarks/Guard", exclude: ["README.md", "run"], swiftSettings: strict),
-    // Benchmark of the IOVA allocator and map, with C twins.
-    .target(name: "CTwinsIOVA", path: "Benchmarks/CTwins-IOVA"),
-    .executableTarget(
-      name: "IOVALoops", dependencies: ["CTwinsIOVA", "DMACore"], path: "Benchmarks/IOVA",
-      swiftSettings: strict),
+    benchmark(
+      "MappingBenchmark", path: "Mapping",
+      needs: ["CTwinsMapping", "VFIO", "IOMMUFD", "PCIBus", "DMACore", "LinuxHandles"]),
   ],
   cLanguageStandard: .gnu17
 )

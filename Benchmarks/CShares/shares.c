@@ -57,3 +57,27 @@ int64_t cshares_unshare(struct cshares *table, int64_t start, int64_t end) {
   }
   return -1;
 }
+
+uint64_t cshares_loop(struct cshares *table, int64_t page_count, int64_t unit, uint32_t count) {
+  uint64_t sum = 0;
+  for (int64_t done = 0; done < count; done += unit) {
+    int64_t page = done & (page_count - 1);
+    if (cshares_share(table, page, page + unit) >= 0) return 0;
+    sum += atomic_load_explicit(&table->words[page], memory_order_acquire);
+    if (cshares_unshare(table, page, page + unit) >= 0) return 0;
+  }
+  return sum;
+}
+
+uint64_t cshares_loop_unchecked(struct cshares *table, int64_t page_count, int64_t unit, uint32_t count) {
+  uint64_t sum = 0;
+  for (int64_t done = 0; done < count; done += unit) {
+    int64_t first = done & (page_count - 1), end = first + unit;
+    for (int64_t page = first; page < end; page++)
+      atomic_fetch_add_explicit(&table->words[page], 1, memory_order_acquire);
+    sum += atomic_load_explicit(&table->words[first], memory_order_relaxed);
+    for (int64_t page = first; page < end; page++)
+      atomic_fetch_sub_explicit(&table->words[page], 1, memory_order_release);
+  }
+  return sum;
+}

@@ -137,7 +137,3 @@ uint64_t twin_iova_locked_pair(struct twin_iovas *iovas, uint64_t alignment, uin
   }
   return sum;
 }
-
-// Not empty for the compiler, so that no call of them is dropped and they are not made one function.
-__attribute__((noinline)) void twin_measurement_begins(void) { __asm__ volatile("# begins"); }
-__attribute__((noinline)) void twin_measurement_ends(void) { __asm__ volatile("# ends"); }

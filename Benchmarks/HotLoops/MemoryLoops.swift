@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import DMACore
+internal import LinuxHandles
 
 @inline(never)
 func memoryEight(_ memory: borrowing DMAMemory, _ count: UInt32) -> UInt64 {
@@ -39,6 +40,25 @@ func memoryRing(_ memory: borrowing DMAMemory, _ count: UInt32) -> UInt64 {
     memory.store(UInt16(truncatingIfNeeded: index), at: entry &+ 12, ordering: .releasing)
     sum &+= UInt64(memory.load(UInt16.self, at: entry &+ 12, ordering: .acquiring))
     index &+= 1
+  }
+  return sum
+}
+
+/// Memory goes to a device that there is not, and comes back: what is left is the library's own work.
+@inline(never)
+func exposeAndReclaim(_ memory: inout UnsharedMemory?, _ space: any AddressSpace, _ count: UInt32) -> UInt64 {
+  var sum: UInt64 = 0
+  var index: UInt32 = 0
+  do throws(KernelError) {
+    while index != count {
+      guard let mine = memory.take() else { return 0 }
+      let exposed = try space.expose(mine, access: .readWrite)
+      sum &+= exposed.iova.rawValue
+      memory = try exposed.reclaim()
+      index &+= 1
+    }
+  } catch {
+    return 0
   }
   return sum
 }

@@ -1,18 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CTwinsIOVA
 internal import DMACore
+internal import LoopMeasurement
 internal import Synchronization
 
 /// What must cost no more than C: an address from a magazine and back, and the way from an address to a
 /// mapping.
-///
-/// It prints one line for each comparison, as the other benchmarks do: name, operations, the greatest ratio to
-/// the checked and to the unchecked twin, and the greatest number of instructions; "-" for no limit.
 @main
 enum Main {
-  typealias Loop = (UInt32) -> UInt64
-  /// Enough that the calls around a loop vanish behind it.
-  static let operations: UInt32 = 100_000
   static let lowest: UInt64 = 1 << 20
   static let limit = IOVA.highest(addressBits: 48)
   static let space = IOVARange(start: IOVA(lowest), last: limit)
@@ -20,28 +15,6 @@ enum Main {
   static func main() throws {
     try magazines()
     for count in [4096, 1_000_000] as [UInt32] { try lookUps(count) }
-  }
-
-  private static func compare(
-    _ name: String, _ limits: (checked: Double?, unchecked: Double?, instructions: Int?), loop: Loop,
-    twin: Loop,
-    unchecked: Loop
-  ) {
-    let sums = [run(loop), run(twin), run(unchecked)]
-    precondition(
-      sums[0] != 0 && sums.allSatisfy { $0 == sums[0] }, "\(name) and its twins do different things: \(sums)")
-    print(
-      name, operations, limits.checked.map { "\($0)" } ?? "-", limits.unchecked.map { "\($0)" } ?? "-",
-      limits.instructions.map { "\($0)" } ?? "-", separator: "\t")
-  }
-
-  private static func run(_ loop: Loop) -> UInt64 {
-    // What happens once is not the loop's.
-    _ = loop(64)
-    twin_measurement_begins()
-    let sum = loop(operations)
-    twin_measurement_ends()
-    return sum
   }
 
   /// Gives both sides 64 ranges of 1, 2, 4 and 8 pages at the same places.
@@ -65,7 +38,7 @@ enum Main {
       cachesLive.append(twin_range(start: range.start.rawValue, last: range.last.rawValue))
     }
     let (alignment, reach) = (UInt64(4096), limit.rawValue)
-    compare("IOVAAllocator, free and allocate, 64 in flight", (1.0, nil, nil)) {
+    Measurement.compare("IOVAAllocator, free and allocate, 64 in flight", .init(checked: 1.0)) {
       unsafe iovaRing(&allocator, live, alignment, limit, $0)
     } twin: {
       unsafe twin_iova_ring(twin, &twinLive, alignment, reach, $0)
@@ -78,15 +51,15 @@ enum Main {
       unsafe twin_iovas_return(twin, range.start.rawValue, range.last.rawValue)
       unsafe twin_rcaches_put(caches, range.start.rawValue, range.byteCountMinusOne + 1)
     }
-    let length = UInt64(operations) / 100_000 * 8192  // known at run time only
-    compare("IOVAAllocator, allocate and free", (1.0, nil, 40)) {
+    let length = UInt64(CommandLine.arguments.count) * 8192  // known at run time only
+    Measurement.compare("IOVAAllocator, allocate and free", .init(checked: 1.0, instructions: 40)) {
       iovaSame(&allocator, length, alignment, limit, $0)
     } twin: {
       unsafe twin_iova_same(twin, length, alignment, reach, $0)
     } unchecked: {
       unsafe twin_rcache_same(caches, length, reach, $0)
     }
-    compare("IOVAAllocator, allocate and free, 4 lengths in turn", (1.0, nil, nil)) {
+    Measurement.compare("IOVAAllocator, allocate and free, 4 lengths in turn", .init(checked: 1.0)) {
       iovaPair(&allocator, alignment, limit, $0)
     } twin: {
       unsafe twin_iova_pair(twin, alignment, reach, $0)
@@ -94,7 +67,8 @@ enum Main {
       unsafe twin_rcache_pair(caches, reach, $0)
     }
     let shared = Mutex(allocator)
-    compare("IOVAAllocator under a Mutex, allocate and free", (1.0, 1.0, nil)) {
+    Measurement.compare("IOVAAllocator under a Mutex, allocate and free", .init(checked: 1.0, unchecked: 1.0))
+    {
       iovaLockedPair(shared, alignment, limit, $0)
     } twin: {
       unsafe twin_iova_locked_pair(twin, alignment, reach, $0)
@@ -118,7 +92,8 @@ enum Main {
       state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
       return lowest + (state >> 33) % UInt64(count) * 8192 + state >> 20 & 4095
     }
-    compare("IOVAMap, look-up, \(count) mappings", (1.05, nil, 25)) { count in
+    Measurement.compare("IOVAMap, look-up, \(count) mappings", .init(checked: 1.05, instructions: 25)) {
+      count in
       unsafe queries.withUnsafeBufferPointer {
         unsafe iovaLookup(map, $0.baseAddress.unsafelyUnwrapped, count)
       }

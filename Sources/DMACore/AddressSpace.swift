@@ -8,6 +8,8 @@ public import LinuxHandles
 /// All members may be called from any thread.
 public protocol AddressSpace: AnyObject, Sendable {
   /// For messages: `"IOAS 2"`.
+  ///
+  /// A stored property: every exposure asks for it, to name its holder later.
   var label: String { get }
   /// The smallest unit that can be mapped, in bytes; a power of two, never below the page size.
   var granuleByteCount: Int { get }
@@ -28,13 +30,31 @@ public protocol AddressSpace: AnyObject, Sendable {
   /// Ends what `mapPages` did for exactly this range; when it returns no device reaches the pages.
   func unmapPages(_ range: IOVARange) throws(KernelError)
 
+  /// Ends all mappings at once.
+  ///
+  /// Called by ``endAllExposures()``, which keeps the ledger.
+  /// - Returns: How many bytes were mapped; nil where there is no such call: each range is then unmapped.
+  func unmapAllPages() throws(KernelError) -> UInt64?
+
   /// Makes bytes of a streaming mapping visible to one side. Nothing to do where both see one memory.
   func synchronize(_ range: IOVARange, _ direction: DMASyncDirection)
+
+  /// How many further mappings there may be, at this moment.
+  /// - Throws: `KernelError` for the question.
+  func mappingBudget() throws(KernelError) -> MappingBudget
 }
 
 extension AddressSpace {
   /// Both sides see one memory: the case of every IOMMU mapping of cached memory.
   public func synchronize(_ range: IOVARange, _ direction: DMASyncDirection) {}
+
+  /// There is no call for it.
+  public func unmapAllPages() throws(KernelError) -> UInt64? { nil }
+
+  /// No limit: the case of iommufd.
+  public func mappingBudget() throws(KernelError) -> MappingBudget {
+    MappingBudget(available: nil, used: reservations.exposures.count)
+  }
 
   /// Lets a device reach memory.
   /// - Parameters:

@@ -16,6 +16,14 @@ public struct DMAAccess: OptionSet, Hashable, Sendable {
   public static var readWrite: DMAAccess { [.read, .write] }
 }
 
+extension DMAAccess: CustomStringConvertible {
+  /// `read`, `write`, `read, write` or `none`.
+  public var description: String {
+    let names = [(DMAAccess.read, "read"), (.write, "write")].filter { contains($0.0) }.map(\.1)
+    return names.isEmpty ? "none" : names.joined(separator: ", ")
+  }
+}
+
 /// How the two sides share exposed memory.
 public enum DMASharing: Sendable {
   /// Both sides see one memory at any time: rings, queues.

@@ -130,12 +130,7 @@ public struct DMAMemory: ~Copyable, @unchecked Sendable {
   ///   are then parked, not usable and not reused. ``PageShares/listing`` of ``shares`` tells beforehand.
   public consuming func reclaim() throws(KernelError) -> UnsharedMemory {
     let pages = exposure.pages
-    do throws(PageShareError) {
-      try pages.shares.checkUnshared(pages.allPages, besides: exposure.holder)
-    } catch {
-      throw KernelError(error, of: pages.byteCount)
-    }
-    try exposure.end()
+    try exposure.endAsOnlyOne()
     return UnsharedMemory(pages)
   }
 }

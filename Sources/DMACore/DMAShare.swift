@@ -62,7 +62,16 @@ extension DMAMemory {
     sharing: DMASharing = .streaming, at iova: IOVA? = nil, addressBits: Int = 64
   ) throws(KernelError) -> DMAShare {
     let part = bytes ?? 0..<byteCount
-    let unit = max(exposure.pages.shares.pageByteCount, space.granuleByteCount)
+    try checkPart(part, sharedWith: space)
+    let exposure = try DMAExposure(
+      of: part, of: exposure.pages, in: space, access: access, sharing: sharing, at: iova,
+      addressBits: addressBits)
+    return DMAShare(exposure, byteCount: part.count)
+  }
+
+  /// Refuses a part that is not of whole pages inside the memory.
+  borrowing func checkPart(_ part: Range<Int>, sharedWith space: any AddressSpace) throws(KernelError) {
+    let unit = max(MemoryPageSize.standard.byteCount, space.granuleByteCount)
     guard !part.isEmpty, part.lowerBound >= 0, part.upperBound <= byteCount,
       part.lowerBound % unit == 0, part.count % unit == 0
     else {
@@ -70,10 +79,6 @@ extension DMAMemory {
         operation: "share pages", errno: .invalidArgument, subject: "bytes \(part) of \(byteCount)",
         remedy: "share whole pages of \(unit) bytes, inside the memory")
     }
-    let exposure = try DMAExposure(
-      of: part, of: exposure.pages, in: space, access: access, sharing: sharing, at: iova,
-      addressBits: addressBits)
-    return DMAShare(exposure, byteCount: part.count)
   }
 
   /// Who reaches this memory, this exposure included.

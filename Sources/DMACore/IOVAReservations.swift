@@ -4,8 +4,8 @@ public import LinuxHandles
 internal import Synchronization
 internal import SystemPackage
 
-/// What one address space has handed out: its addresses, and memory that must not be reused before the
-/// address space itself is gone.
+/// What one address space has handed out: its addresses, the memory that is exposed there, and memory that must
+/// not be reused before the address space itself is gone.
 ///
 /// An address space declares this member after the one that owns its kernel object, so that memory whose
 /// unmapping failed is given back to the system only when no device can reach it any more.
@@ -18,8 +18,12 @@ public final class IOVAReservations: Sendable {
   private struct State: ~Copyable {
     var allocator: IOVAAllocator
     var parked: [Pages] = []
+    /// How many ranges are out.
+    var outCount = 0
   }
   private let state: Mutex<State>
+  /// What is exposed.
+  let exposures = ExposureTable()
 
   /// Starts with everything free.
   public init(allowed: [IOVARange]) {
@@ -33,7 +37,19 @@ public final class IOVAReservations: Sendable {
   public func narrow(to ranges: [IOVARange]) { state.withLock { $0.allocator.narrow(to: ranges) } }
 
   /// Everything may be used anew, within `ranges`: for an address space that learns them late.
-  public func open(_ ranges: [IOVARange]) { state.withLock { $0.allocator = IOVAAllocator(allowed: ranges) } }
+  /// - Throws: `KernelError`: `EBUSY` while a range is handed out; nothing changes then.
+  public func open(_ ranges: [IOVARange]) throws(KernelError) {
+    let outCount = state.withLock { state in
+      if state.outCount == 0 { state.allocator = IOVAAllocator(allowed: ranges) }
+      return state.outCount
+    }
+    guard outCount == 0 else {
+      throw KernelError(
+        operation: "open address space", errno: .resourceBusy, subject: "\(ranges.count) ranges",
+        remedy:
+          "\(outCount) ranges are handed out; reclaim their memory first, or narrow(to:) what is allowed")
+    }
+  }
 
   /// How many bytes wait for the end of the address space because they could not be unmapped.
   public var parkedByteCount: Int { state.withLock { $0.parked.reduce(0) { $0 + $1.byteCount } } }
@@ -41,7 +57,9 @@ public final class IOVAReservations: Sendable {
   /// Takes a range for a mapping; for address spaces and what they map besides memory.
   /// - Parameters:
   ///   - address: Where it must begin, or nil for any place that fits.
-  ///   - alignment: Of a place that is chosen here, in bytes; a power of two.
+  ///   - byteCount: A multiple of the granule.
+  ///   - alignment: Of a place that is chosen here, in bytes; a power of two. Where no such place is left, one
+  ///     with less is taken, down to the granule.
   ///   - granule: What a given place is a multiple of, in bytes.
   ///   - limit: The highest address that the device reaches, inclusive.
   /// - Throws: `KernelError`, as the kernel would: `ENOSPC` nothing free, `EEXIST` taken, `EINVAL` not allowed.
@@ -50,15 +68,18 @@ public final class IOVAReservations: Sendable {
   ) throws(KernelError) -> IOVARange {
     let result = state.withLock { state -> Result<IOVARange, IOVAAllocator.Failure> in
       do throws(IOVAAllocator.Failure) {
-        guard let address else {
-          return .success(
-            try state.allocator.allocate(
-              byteCount: UInt64(byteCount), alignment: UInt64(alignment), upTo: limit))
+        guard byteCount & (granule - 1) == 0 else { return .failure(.notAllowed) }
+        let range: IOVARange
+        if let address {
+          guard let wanted = IOVARange(start: address, byteCount: UInt64(byteCount)), wanted.last <= limit,
+            address.rawValue & UInt64(granule - 1) == 0
+          else { return .failure(.notAllowed) }
+          try state.allocator.reserve(wanted)
+          range = wanted
+        } else {
+          range = try Self.allocate(&state.allocator, byteCount, alignment, granule, limit)
         }
-        guard let range = IOVARange(start: address, byteCount: UInt64(byteCount)), range.last <= limit,
-          address.rawValue % UInt64(granule) == 0
-        else { return .failure(.notAllowed) }
-        try state.allocator.reserve(range)
+        state.outCount += 1
         return .success(range)
       } catch {
         return .failure(error)
@@ -74,11 +95,29 @@ public final class IOVAReservations: Sendable {
         case .exhausted: (.noSpace, "no free range below the device's limit; allowed are \(allowedText)")
         case .taken: (.fileExists, "the range is mapped already; choose another or let the library choose")
         case .notAllowed, .notAllocated:
-          (.invalidArgument, "allowed are only multiples of \(granule) up to \(limit) in \(allowedText)")
+          (
+            .invalidArgument,
+            "allowed are only multiples of \(granule), in length too, up to \(limit) in \(allowedText)"
+          )
         }
       throw KernelError(
         operation: "allocate IOVA", errno: errno, subject: "\(space), \(byteCount) bytes \(place)",
         remedy: remedy)
+    }
+  }
+
+  private static func allocate(
+    _ allocator: inout IOVAAllocator, _ byteCount: Int, _ alignment: Int, _ granule: Int, _ limit: IOVA
+  ) throws(IOVAAllocator.Failure) -> IOVARange {
+    var alignment = alignment
+    while true {
+      do throws(IOVAAllocator.Failure) {
+        return try allocator.allocate(
+          byteCount: UInt64(byteCount), alignment: UInt64(alignment), upTo: limit)
+      } catch {
+        guard alignment > granule else { throw error }
+        alignment = max(granule, alignment >> 9)
+      }
     }
   }
 
@@ -87,6 +126,7 @@ public final class IOVAReservations: Sendable {
     state.withLock { state in
       do throws(IOVAAllocator.Failure) {
         try state.allocator.deallocate(range)
+        state.outCount -= 1
       } catch {
         preconditionFailure("\(range) was given back twice: \(error)")
       }

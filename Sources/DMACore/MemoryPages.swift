@@ -20,7 +20,10 @@ final class MemoryPages: @unchecked Sendable {
   init(
     _ mapping: consuming MappedMemory, backing: MemoryBacking, file: consuming OwnedDescriptor? = nil
   ) throws(KernelError) {
-    let (unit, byteCount) = (MemoryPageSize.standard.byteCount, mapping.byteCount)
+    // Nobody can free a part of a reserved huge page.
+    let unit =
+      backing.pageSize.reservedLog2 == 0 ? MemoryPageSize.standard.byteCount : backing.pageSize.byteCount
+    let byteCount = mapping.byteCount
     do throws(PageShareError) {
       shares = try PageShares(pageCount: (byteCount + unit - 1) / unit, pageByteCount: unit)
     } catch {

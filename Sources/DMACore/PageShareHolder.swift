@@ -6,8 +6,8 @@ internal import Synchronization
 /// Made by ``PageShares/share(_:by:)``, ended by `unshare`.
 @safe
 public final class PageShareHolder: @unchecked Sendable {
-  /// Who it is: an address space's label.
-  public let label: String
+  private let name: String
+  private let range: IOVARange?
   /// Which pages, counted from the memory's first.
   public let pages: Range<Int>
 
@@ -20,11 +20,17 @@ public final class PageShareHolder: @unchecked Sendable {
   /// Written by the thread that pushes it, before others see it; then only under the list's lock.
   fileprivate var next: UnsafeRawPointer?
 
-  init(_ label: String, _ pages: Range<Int>, of ledger: ObjectIdentifier) {
-    self.label = label
+  init(_ name: String, at range: IOVARange?, _ pages: Range<Int>, of ledger: ObjectIdentifier) {
+    self.name = name
+    self.range = range
     self.pages = pages
     self.ledger = ledger
   }
+
+  /// Who it is: an address space's label, with the addresses that the pages have there.
+  ///
+  /// Put together when somebody asks, which few do.
+  public var label: String { range.map { "\(name), \($0)" } ?? name }
 
   /// Whether the pages no longer count this share; they do as long as this is false.
   var isOver: Bool { isGone.load(ordering: .acquiring) }

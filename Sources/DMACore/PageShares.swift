@@ -66,11 +66,18 @@ public final class PageShares: Sendable {
   /// - Returns: The share, to be ended by ``unshare(_:)``.
   /// - Throws: `PageShareError`: `saturated`, `donated`, `deviceMemory` or `badRange`.
   public func share(_ pages: Range<Int>, by label: String) throws(PageShareError) -> PageShareHolder {
+    try share(pages, by: label, at: nil)
+  }
+
+  /// As ``share(_:by:)``, by an address space that has the pages at a range of addresses.
+  func share(
+    _ pages: Range<Int>, by space: String, at range: IOVARange?
+  ) throws(PageShareError) -> PageShareHolder {
     try table.check(pages)
     guard kind == .hostMemory else {
       throw PageShareError(.deviceMemory, pages: pages, page: pages.lowerBound)
     }
-    let holder = PageShareHolder(label, pages, of: ObjectIdentifier(self))
+    let holder = PageShareHolder(space, at: range, pages, of: ObjectIdentifier(self))
     // Before the counts: who finds a page shared always finds by whom.
     list.push(holder)
     do throws(PageShareError) {

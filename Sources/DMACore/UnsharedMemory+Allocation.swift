@@ -21,6 +21,21 @@ extension UnsharedMemory {
     self.init(try Self.allocate(byteCount, pageSize, kind, node))
   }
 
+  /// Allocates whole pages.
+  /// - Parameters:
+  ///   - pageCount: Of pages of `pageSize`; at least 1.
+  ///   - pageSize: Of which pages.
+  ///   - kind: Whose pages: `anonymous` or `file`.
+  ///   - node: The NUMA node that the pages must come from; nil for any.
+  /// - Throws: `KernelError` as ``init(byteCount:pageSize:kind:on:)``.
+  public init(
+    pageCount: PageCount, pageSize: MemoryPageSize = .standard, kind: MemoryBacking.Kind = .anonymous,
+    on node: NUMANode? = nil
+  ) throws(KernelError) {
+    let byteCount = pageCount.byteCount(of: pageSize) ?? .max
+    try self.init(byteCount: byteCount, pageSize: pageSize, kind: kind, on: node)
+  }
+
   private static func allocate(
     _ byteCount: Int, _ pageSize: MemoryPageSize, _ kind: MemoryBacking.Kind, _ node: NUMANode?
   ) throws(KernelError) -> MemoryPages {

@@ -133,6 +133,20 @@ public final class SimulatedAddressSpace: AddressSpace {
     }
   }
 
+  /// Ends all mappings.
+  /// - Returns: How many bytes they had.
+  public func unmapAllPages() throws(KernelError) -> UInt64? {
+    var byteCount: UInt64 = 0
+    try kernelCall("unmap", on: "\(label), all") { () -> CInt in
+      state.withLock { state in
+        byteCount = state.mappings.reduce(0) { $0 + $1.range.byteCountMinusOne + 1 }
+        state.mappings = []
+      }
+      return 0
+    }
+    return byteCount
+  }
+
   /// Copies a part of a streaming mapping: to the device's side where the device may read, from it where
   /// the device may write.
   public func synchronize(_ range: IOVARange, _ direction: DMASyncDirection) {

@@ -42,7 +42,12 @@ private final class Mapped: Sendable {
 
   func end() throws(KernelError) {
     guard !isOver.exchange(true, ordering: .acquiringAndReleasing) else { return }
-    try space.unmapPages(range)
+    do throws(KernelError) {
+      try space.unmapPages(range)
+    } catch {
+      // Gone already where all of the address space was unmapped at once.
+      guard error.errno == .noSuchFileOrDirectory else { throw error }
+    }
     space.reservations.giveBack(range)
   }
 

@@ -15,6 +15,8 @@ public final class IOAS: AddressSpace {
   public let context: IOMMUFDContext
   /// Its number, for calls that attach to it.
   public let id: IOMMUFDObjectID
+  /// For messages.
+  public let label: String
   /// Addresses handed out.
   ///
   /// Declared after the context: parked memory goes last.
@@ -32,6 +34,7 @@ public final class IOAS: AddressSpace {
     let id = IOMMUFDObjectID(command.out_ioas_id)
     self.id = id
     isOwned = true
+    label = "IOAS \(id) (fd \(fd))"
     do throws(KernelError) {
       reservations = IOVAReservations(allowed: try Self.allowedRanges(of: id, in: context))
     } catch {
@@ -49,11 +52,9 @@ public final class IOAS: AddressSpace {
     self.context = context
     self.id = id
     isOwned = false
+    label = "IOAS \(id) (fd \(context.descriptor))"
     reservations = IOVAReservations(allowed: try Self.allowedRanges(of: id, in: context))
   }
-
-  /// For messages.
-  public var label: String { "IOAS \(id)" }
 
   /// The page size: what every IOMMU driver of Linux maps.
   public var granuleByteCount: Int { MemoryPageSize.standard.byteCount }
@@ -119,6 +120,18 @@ public final class IOAS: AddressSpace {
     command.length = range.byteCountMinusOne + 1
     let fd = context.descriptor
     try kernelCall("IOMMU_IOAS_UNMAP", on: "\(label), \(range)") { unsafe abi_iommu_ioas_unmap(fd, &command) }
+  }
+
+  /// Unmaps everything; see `AddressSpace`.
+  /// - Throws: `KernelError` for `IOMMU_IOAS_UNMAP`.
+  public func unmapAllPages() throws(KernelError) -> UInt64? {
+    var command = abi_iommu_ioas_unmap()
+    command.ioas_id = id.rawValue
+    // From 0, this length means all: 2^64 itself does not fit.
+    command.length = .max
+    let fd = context.descriptor
+    try kernelCall("IOMMU_IOAS_UNMAP", on: "\(label), all") { unsafe abi_iommu_ioas_unmap(fd, &command) }
+    return command.length
   }
 
   deinit {

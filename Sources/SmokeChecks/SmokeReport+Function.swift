@@ -18,11 +18,13 @@ extension SmokeReport {
   ///   - function: Freshly opened; consumed.
   ///   - identity: What it must be.
   ///   - patience: How long a known device may take for one operation.
+  ///   - showingShares: Whether ``ledger`` is wanted.
   public init<Function: PCIFunction & ~Copyable>(
     checking function: consuming Function, expecting identity: ExpectedIdentity,
-    patience: Duration = .seconds(1)
+    patience: Duration = .seconds(1), showingShares: Bool = false
   ) {
     self.init(checkingOnly: function, expecting: identity)
+    if showingShares { checkShares(in: function.addressSpace, "\(function.address)") }
     let names = (
       try? function.configuration.read(at: 0x00, width: .word),
       try? function.configuration.read(at: 0x02, width: .word)
@@ -54,6 +56,24 @@ extension SmokeReport {
       }
     }
     check("reset") { try reset(function) }
+  }
+}
+
+extension SmokeReport {
+  private mutating func checkShares(in space: any AddressSpace, _ name: String) {
+    var ledger: ShareLedger?
+    check("DMA share ledger") {
+      let before = space.exposures.count
+      let during = try ShareLedger.demonstration(in: [(name, space)])
+      ledger = during
+      let entries = during.spaces.flatMap(\.entries)
+      let sharedCount = entries.count { $0.holders.count > 1 }
+      try require(entries.count >= before + 9, "\(entries.count) entries for 9 and \(before) earlier ones")
+      try require(sharedCount >= 4, "\(sharedCount) entries have several holders, expected 4")
+      try require(space.exposures.count == before, "\(space.exposures.count - before) exposures are left")
+      return "\(entries.count) entries, \(sharedCount) of them shared"
+    }
+    self.ledger = ledger
   }
 }
 

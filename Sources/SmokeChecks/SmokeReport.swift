@@ -42,6 +42,8 @@ extension SmokeCheckResult: CustomStringConvertible {
 public struct SmokeReport: Hashable, Sendable {
   /// The results.
   public internal(set) var results: [SmokeCheckResult] = []
+  /// Who held which memory while some was exposed; nil where it was not asked for.
+  public internal(set) var ledger: ShareLedger?
 
   /// How many passed.
   public var passedCount: Int { results.count { if case .pass = $0.outcome { true } else { false } } }

@@ -12,6 +12,8 @@ internal import SystemPackage
 public final class VFIOContainer: AddressSpace {
   /// By which interface, and which version of the type 1 IOMMU.
   public let mode: VFIOMode
+  /// For messages.
+  public let label: String
   private let owned: OwnedDescriptor
   /// Addresses handed out.
   ///
@@ -32,6 +34,7 @@ public final class VFIOContainer: AddressSpace {
       throw error.advising(Self.remedy(for: error.errno, opening: path))
     }
     let fd = owned.rawValue
+    label = "container (\(mode.rawValue), fd \(fd))"
     let version = try kernelCall("VFIO_GET_API_VERSION", on: path) { abi_vfio_get_api_version(fd) }
     guard version == ABI_VFIO_API_VERSION else {
       throw KernelError(
@@ -60,9 +63,10 @@ public final class VFIOContainer: AddressSpace {
   public init(adopting descriptor: consuming OwnedDescriptor, mode: VFIOMode) throws(KernelError) {
     precondition(mode.usesGroup, "iommufd's own mode has no container")
     self.mode = mode
+    label = "container (\(mode.rawValue), fd \(descriptor.rawValue))"
     owned = descriptor
     isSet.withLock { $0 = true }
-    reservations.open(try info().allowedRanges)
+    try reservations.open(info().allowedRanges)
   }
 
   private static func remedy(for errno: Errno, opening path: String) -> String? {
@@ -77,9 +81,6 @@ public final class VFIOContainer: AddressSpace {
   }
 
   var descriptor: CInt { owned.rawValue }
-
-  /// For messages.
-  public var label: String { "container (\(mode.rawValue))" }
 
   /// The page size: what every IOMMU driver of Linux maps.
   public var granuleByteCount: Int { MemoryPageSize.standard.byteCount }
@@ -105,7 +106,7 @@ public final class VFIOContainer: AddressSpace {
       do throws(KernelError) {
         if !isSet { try kernelCall("VFIO_SET_IOMMU", on: subject) { abi_vfio_set_iommu(fd, type) } }
         let ranges = try VFIOContainerInfo(of: fd, subject: subject).allowedRanges
-        if isSet { reservations.narrow(to: ranges) } else { reservations.open(ranges) }
+        if isSet { reservations.narrow(to: ranges) } else { try reservations.open(ranges) }
         isSet = true
         return nil
       } catch {
@@ -139,12 +140,33 @@ public final class VFIOContainer: AddressSpace {
         unsafe abi_vfio_iommu_map_dma(fd, &command)
       }
     } catch {
-      throw error.errno == .noSpace
-        ? error.advising(
-          "the container has no mapping left; map fewer, larger ranges, or raise dma_entry_limit of "
-            + "vfio_iommu_type1 (65535 by default)")
-        : error.advisingOnMemoryLock(mapping: Int(command.size))
+      guard error.errno == .noSpace, let budget = try? mappingBudget(), let available = budget.available
+      else {
+        throw error.advisingOnMemoryLock(mapping: Int(command.size))
+      }
+      // An exposure is counted before its pages are mapped.
+      let used = exposure(at: range.start) == nil ? budget.used : budget.used - 1
+      throw error.advising("\(MappingBudget.Shortage(needed: 1, used: used, available: available))")
     }
+  }
+
+  /// How many further mappings the container takes; iommufd's imitation sets no limit.
+  /// - Throws: `KernelError` for `VFIO_IOMMU_GET_INFO`.
+  public func mappingBudget() throws(KernelError) -> MappingBudget {
+    let isLimited = mode == .type1 || mode == .type1v2
+    return MappingBudget(available: isLimited ? try info().availableMappings : nil, used: exposures.count)
+  }
+
+  /// Unmaps everything; see `AddressSpace`.
+  /// - Throws: `KernelError` for `VFIO_IOMMU_UNMAP_DMA`: `EINVAL` before Linux 5.12.
+  public func unmapAllPages() throws(KernelError) -> UInt64? {
+    var command = abi_vfio_iommu_type1_dma_unmap()
+    command.flags = ABI_VFIO_DMA_UNMAP_FLAG_ALL
+    let fd = owned.rawValue
+    try kernelCall("VFIO_IOMMU_UNMAP_DMA", on: "\(label), all") {
+      unsafe abi_vfio_iommu_unmap_dma(fd, &command)
+    }
+    return command.size
   }
 
   /// Unmaps exactly what `mapPages` mapped.

@@ -5,6 +5,7 @@ import DriverCore
 import LinuxHandles
 import SmokeChecks
 import SystemPackage
+import TestSupport
 import Testing
 
 /// The smoke test on the simulated edu device: good on a good one, and each fault shows in its own rows.
@@ -32,6 +33,34 @@ import Testing
     #expect(report.passedCount == 18, "\(report)")
     #expect(report.isGood)
   }
+
+  @Test func theLedgerIsShownWhileMemoryIsExposed() throws {
+    let function = try SimulatedFunction(EduModel())
+    let space = function.simulatedAddressSpace
+    let report = SmokeReport(
+      checking: function, expecting: Self.edu, patience: .seconds(20), showingShares: true)
+    #expect(report.failedCount == 0 && report.passedCount == 19, "\(report)")
+    let entries = try #require(report.ledger?.spaces.first?.entries)
+    #expect(entries.count == 9 && entries.count { $0.holders.count == 2 } == 4)
+    #expect(space.exposures.isEmpty && space.mappedRanges.isEmpty, "all was taken back")
+  }
+
+  #if DEBUG
+    /// Whichever call fails, the demonstration leaves nothing exposed that the kernel let go.
+    @Test func aLedgerThatFailsLeavesNothing() throws {
+      let swept = try faultSweep(concerning: { _ in false }) { plan in
+        let (one, two) = (SimulatedAddressSpace(label: "one"), SimulatedAddressSpace(label: "two"))
+        _ = try? FaultPlan.$current.withValue(plan) {
+          try ShareLedger.demonstration(in: [("first", one), ("second", two)])
+        }
+        for space in [one, two] {
+          #expect(space.exposures.allSatisfy { $0.isParked } && space.exposures.count <= 1)
+          #expect(space.mappedRanges == space.exposures.map(\.range))
+        }
+      }
+      #expect(swept > 20, "\(swept) calls")
+    }
+  #endif
 
   static let failures: [(EduMisbehaviour, Set<String>)] = [
     (.wrongIdentification, ["edu identification"]),

@@ -27,7 +27,8 @@ import Testing
   }
 
   @Test(
-    arguments: ["show", "bind", "unbind", "restore", "smoke"], ["2", "00:02", "00:20.0", "0000:00:02.8", "x"])
+    arguments: ["show", "bind", "unbind", "restore", "smoke", "shares"],
+    ["2", "00:02", "00:20.0", "0000:00:02.8", "x"])
   func aMalformedAddressIsWrongUsage(_ command: String, _ text: String) throws {
     let outcome = try Self.vfioctl(command, text)
     #expect(outcome.status == 64)
@@ -35,7 +36,7 @@ import Testing
     #expect(outcome.output.isEmpty)
   }
 
-  @Test(arguments: ["show", "bind", "unbind", "smoke"])
+  @Test(arguments: ["show", "bind", "unbind", "smoke", "shares"])
   func aFunctionThatIsNotThereIsNamed(_ command: String) throws {
     let outcome = try Self.vfioctl(command, "fffe:fe:1f.7")
     #expect(outcome.status == 1)
@@ -65,6 +66,34 @@ import Testing
     #expect(outcome.output.contains("18 passed, 0 failed, 0 skipped"), "\(outcome.output)")
   }
 
+  /// Two simulated functions, each with parts of its buffer reached by the other.
+  @Test func sharesSayWhoHoldsWhat() throws {
+    let table = try Self.vfioctl("shares", "--simulated")
+    #expect(table.status == 0 && table.output.hasPrefix("FUNCTION"), "\(table.messages)")
+    #expect(table.output.contains("0x8000...0x9fff"), "\(table.output)")
+    let json = try Self.vfioctl("shares", "--simulated", "--json")
+    let rows = try #require(
+      try JSONSerialization.jsonObject(with: Data(json.output.utf8)) as? [[String: Any]])
+    #expect(rows.count == 18)
+    let shared = try #require(rows.first { $0["start"] as? String == "0x8000" })
+    #expect(
+      shared["holders"] as? [String] == [
+        "space of simulated 0, 0x6000...0x15fff", "space of simulated 1, 0x1000...0x2fff",
+      ])
+    #expect(shared["firstPage"] as? Int == 2 && shared["pageCount"] as? Int == 2)
+    #expect(shared["access"] as? String == "write" && shared["sharing"] as? String == "streaming")
+    #expect(rows.count { ($0["holders"] as? [String])?.count == 2 } == 8)
+  }
+
+  @Test func aSmokeTestShowsItsShares() throws {
+    let outcome = try Self.vfioctl("smoke", "--simulated", "--shares")
+    #expect(outcome.status == 0 && outcome.output.contains("19 passed, 0 failed, 0 skipped"))
+    #expect(outcome.output.contains("HELD BY") && outcome.output.contains("PASS  DMA share ledger"))
+    let json = try Self.vfioctl("smoke", "--simulated", "--shares", "--json")
+    let runs = try JSONSerialization.jsonObject(with: Data(json.output.utf8)) as? [[String: Any]]
+    #expect((runs?.first?["shares"] as? [[String: Any]])?.count == 9)
+  }
+
   @Test(arguments: [
     ("wrongIdentification", "edu identification"), ("lostInterrupt", "edu factorial by MSI"),
     ("stuckDMA", "edu DMA to the device and back, polled"),
@@ -89,6 +118,10 @@ import Testing
     #expect(try Self.vfioctl("smoke", "00:02.0", "--misbehaviour", "stuckDMA").status == 64)
     #expect(try Self.vfioctl("smoke", "--mode", "fastest").messages.contains("compat-type1v2"))
     #expect(try Self.vfioctl("bind").status == 64)
+    #expect(try Self.vfioctl("shares").status == 64)
+    #expect(try Self.vfioctl("shares", "--simulated", "00:02.0").status == 64)
+    #expect(try Self.vfioctl("shares", "00:02.0", "00:02.0").messages.contains("named once"))
+    #expect(try Self.vfioctl("shares", "00:02.0", "--mode", "all").messages.contains("compat-type1v2"))
   }
 
   /// What the README shows is what is built.

@@ -47,7 +47,3 @@ void twin_map_insert(struct twin_map *map, uint64_t start, uint64_t page_count, 
 uint64_t twin_map_lookup(const struct twin_map *map, const uint64_t *queries, uint32_t count);
 /// Two levels, plain loads, every address below 2^48.
 uint64_t twin_map_lookup_unchecked(const struct twin_map *map, const uint64_t *queries, uint32_t count);
-
-/// Marks for the profiler: it counts from the entry of the first to the entry of the second.
-void twin_measurement_begins(void);
-void twin_measurement_ends(void);

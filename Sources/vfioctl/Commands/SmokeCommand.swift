@@ -36,6 +36,8 @@ struct SmokeCommand: ParsableCommand {
   var misbehaviour: EduMisbehaviour = .none
   @Flag(help: "Bind even where that disturbs: network in use, boot display, other group members.")
   var force = false
+  @Flag(help: "Expose memory, some of it twice, and print who holds what.")
+  var shares = false
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
@@ -54,7 +56,9 @@ struct SmokeCommand: ParsableCommand {
         let model = EduModel(misbehaviour)
         let function = try SimulatedFunction(model)
         run.add(
-          SmokeReport(checking: function, expecting: model.facts.identity.expected), "simulated edu", nil)
+          SmokeReport(
+            checking: function, expecting: model.facts.identity.expected, showingShares: shares),
+          "simulated edu", nil)
       } else {
         for address in try functionsToCheck() { check(address, in: &run) }
       }
@@ -87,7 +91,8 @@ struct SmokeCommand: ParsableCommand {
         do {
           let function = try bus.function(at: address)
           let device = try VFIODevice.open(address, mode: mode, on: bus)
-          run.add(SmokeReport(checking: device, expecting: function.expected), name, mode)
+          run.add(
+            SmokeReport(checking: device, expecting: function.expected, showingShares: shares), name, mode)
         } catch {
           run.addFailed(name, mode, "open", "\(error)")
         }

@@ -14,6 +14,7 @@ struct SmokeRun {
     let function: String
     let mode: String?
     let checks: [Check]
+    let shares: [ShareRecord]?
   }
 
   private let output: OutputOptions
@@ -26,7 +27,7 @@ struct SmokeRun {
   var isGood: Bool { count("FAIL") == 0 && count("PASS") > 0 }
 
   mutating func add(_ report: SmokeReport, _ function: String, _ mode: VFIOMode?) {
-    add(report.results, function, mode)
+    add(report.results, function, mode, report.ledger)
   }
 
   mutating func addFailed(_ function: String, _ mode: VFIOMode?, _ check: String, _ reason: String) {
@@ -37,7 +38,9 @@ struct SmokeRun {
     add([SmokeCheckResult(name: "open", outcome: .skip(reason), duration: .zero)], function, mode)
   }
 
-  private mutating func add(_ results: [SmokeCheckResult], _ function: String, _ mode: VFIOMode?) {
+  private mutating func add(
+    _ results: [SmokeCheckResult], _ function: String, _ mode: VFIOMode?, _ ledger: ShareLedger? = nil
+  ) {
     let record = Record(
       function: function, mode: mode?.rawValue,
       checks: results.map { result in
@@ -51,9 +54,11 @@ struct SmokeRun {
         return Record.Check(
           name: result.name, outcome: outcome, detail: detail,
           milliseconds: Double(seconds) * 1e3 + (Double(attoseconds) / 1e13).rounded() / 1e2)
-      })
+      }, shares: ledger.map(ShareRecord.records))
     records.append(record)
-    if !output.json { printText(record) }
+    guard !output.json else { return }
+    printText(record)
+    if let shares = record.shares { ShareRecord.table(of: shares).forEach { print("  \($0)") } }
   }
 
   private func printText(_ record: Record) {
