@@ -19,7 +19,7 @@ import Testing
     let file = try RevocableFile()
     let memory = try MappedMemory.sharing(file.file, offset: 0, byteCount: 4096)
     file.revoke()
-    _ = unsafe memory.baseAddress.load(as: UInt32.self)
+    _ = unsafe UInt32.volatileLoad(memory.baseAddress)
     exit(0)
   }
 
@@ -111,7 +111,7 @@ import Testing
         _ = consume guarding
       }
       try memory.map(file.file.rawValue, offset: 0)
-      _ = unsafe memory.baseAddress.load(as: UInt32.self)
+      _ = unsafe UInt32.volatileLoad(memory.baseAddress)
       exit(0)
     }
   }
