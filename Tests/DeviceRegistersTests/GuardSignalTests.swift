@@ -86,6 +86,7 @@ import Testing
       signal(SIGBUS, SIG_DFL)
       try GuardSignalTests.useAGuard()
       kill(getpid(), SIGBUS)
+      sleep(10)  // any thread may be the one that is asked
       exit(0)
     }
   }
