@@ -58,7 +58,7 @@ let package = Package(
     module("DMACore", needs: ["LinuxHandles", "DeviceRegisters", "CLinuxABI", "CMMIO", "CLibNUMA", system]),
     module("PCIBus", needs: ["LinuxHandles", "CLinuxABI", "CLibPCI", "CPCINames", system]),
     // L3
-    module("IOMMUFD", needs: ["DMACore", "LinuxHandles", "CLinuxABI", system]),
+    module("IOMMUFD", needs: ["DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system]),
     module("DriverCore", needs: ["PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
     // L4
     module(
@@ -75,6 +75,8 @@ let package = Package(
       needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
     .executableTarget(
       name: "ReadBAR", dependencies: ["SwiftVFIO"], path: "Examples/ReadBAR", swiftSettings: strict),
+    .executableTarget(
+      name: "Delegation", dependencies: ["SwiftVFIO"], path: "Examples/Delegation", swiftSettings: strict),
     // L7: join a driver and a backend
     module(
       "SwiftVFIO",
@@ -131,6 +133,10 @@ let package = Package(
       "HotLoops", needs: ["LoopMeasurement", "CTwins", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
     benchmark("IOVALoops", path: "IOVA", needs: ["LoopMeasurement", "CTwinsIOVA", "DMACore"]),
     benchmark("SharesBenchmark", path: "Shares", needs: ["LoopMeasurement", "CShares", "DMACore"]),
+    // What a guard costs; Benchmarks/Guard/run counts.
+    .executableTarget(
+      name: "GuardLoops", dependencies: ["CTwins", "DeviceRegisters", "LinuxHandles"],
+      path: "Benchmarks/Guard", exclude: ["README.md", "run"], swiftSettings: strict),
     benchmark(
       "MappingBenchmark", path: "Mapping",
       needs: ["CTwinsMapping", "VFIO", "IOMMUFD", "PCIBus", "DMACore", "LinuxHandles"]),

@@ -20,13 +20,15 @@ static int address_of(const char *path, struct sockaddr_un *address) {
   return 0;
 }
 
-int abi_socket_listen(const char *path, int backlog) {
+int abi_socket_listen(const char *path, unsigned mode, int backlog) {
   struct sockaddr_un address;
   int result = address_of(path, &address);
   if (result < 0) return result;
   int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
   result = abi_result(bind(fd, (const struct sockaddr *)&address, sizeof(address)));
+  // Before it listens, nobody can connect.
+  if (result >= 0) result = abi_result(chmod(path, mode));
   if (result >= 0) result = abi_result(listen(fd, backlog));
   if (result < 0) {
     close(fd);
@@ -120,3 +122,5 @@ int abi_socket_peer(int fd, int32_t *process, uint32_t *user, uint32_t *group) {
   *group = facts.gid;
   return 0;
 }
+
+int abi_socket_shut_down(int fd) { return abi_result(shutdown(fd, SHUT_RDWR)); }

@@ -54,7 +54,7 @@ public final class IOVAReservations: Sendable {
   /// How many bytes wait for the end of the address space because they could not be unmapped.
   public var parkedByteCount: Int { state.withLock { $0.parked.reduce(0) { $0 + $1.byteCount } } }
 
-  /// Takes a range for a mapping.
+  /// Takes a range for a mapping; for address spaces and what they map besides memory.
   /// - Parameters:
   ///   - address: Where it must begin, or nil for any place that fits.
   ///   - byteCount: A multiple of the granule.

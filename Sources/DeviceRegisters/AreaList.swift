@@ -44,6 +44,17 @@ public struct AreaList: ~Copyable, Sendable {
     }
   }
 
+  /// The place in the region of an access that the device did not answer, or nil; see ``MappedArea``.
+  borrowing func takeRevocation(_ descriptor: CInt, fileOffset: UInt64) -> Int? {
+    var found: Int?
+    var node = first
+    while let current = node {
+      found = current.area.takeRevocation(descriptor, fileOffset: fileOffset) ?? found
+      node = current.next
+    }
+    return found
+  }
+
   /// The largest area: where it is mapped, and its place in the region.
   @unsafe
   borrowing func largest() -> (UnsafeMutableRawPointer, Range<Int>)? {

@@ -4,20 +4,6 @@ public import LinuxHandles
 internal import Synchronization
 internal import SystemPackage
 
-/// One mapped part of a region.
-public struct MappedArea: ~Copyable, Sendable {
-  /// Its place in the region, in bytes.
-  public let byteOffset: Int
-  /// The mapping.
-  public let memory: MappedMemory
-
-  /// Places a mapping in a region.
-  public init(byteOffset: Int, memory: consuming MappedMemory) {
-    self.byteOffset = byteOffset
-    self.memory = memory
-  }
-}
-
 /// A region of an open file (a VFIO device, a sysfs resource): areas that are mapped, and pread and pwrite
 /// for all the rest.
 ///
@@ -114,11 +100,16 @@ public final class DescriptorBacking: RegisterBacking {
   }
 
   /// The first error of an access that could not report it, and forgets it.
+  ///
+  /// After that of a revoked mapping the next access asks the device again.
   public func takeFault() -> KernelError? {
-    fault.withLock { fault in
+    let earlier = fault.withLock { fault in
       defer { fault = nil }
       return fault
     }
+    guard let place = areas.takeRevocation(descriptor, fileOffset: fileOffset) else { return earlier }
+    return earlier
+      ?? RevokedAccess.error(on: "\(subject) at \(place)", because: RevokedAccess.reasonOfSignal)
   }
 
   /// Keeps the first error.

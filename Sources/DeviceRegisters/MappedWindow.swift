@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+public import LinuxHandles
 
 /// A window of device registers that is mapped as a whole: the form for a hot path.
 ///
@@ -35,4 +36,7 @@ public struct MappedWindow: ~Copyable, @unchecked Sendable {
     // SAFETY: as in read(_:).
     unsafe Word.volatileStore(value, baseAddress + register.byteOffset)
   }
+
+  /// The first access since the last call that the device did not answer (a read of it gave all ones), or nil.
+  public borrowing func takeFault() -> KernelError? { owner.takeFault() }
 }

@@ -21,6 +21,8 @@ public final class IOAS: AddressSpace {
   ///
   /// Declared after the context: parked memory goes last.
   public let reservations: IOVAReservations
+  /// Whether the object goes with this value.
+  private let isOwned: Bool
 
   /// Makes an address space without devices; all addresses are allowed until one is attached.
   /// - Throws: `KernelError` for `IOMMU_IOAS_ALLOC` or `IOMMU_IOAS_IOVA_RANGES`.
@@ -31,6 +33,7 @@ public final class IOAS: AddressSpace {
     try kernelCall("IOMMU_IOAS_ALLOC") { unsafe abi_iommu_ioas_alloc(fd, &command) }
     let id = IOMMUFDObjectID(command.out_ioas_id)
     self.id = id
+    isOwned = true
     label = "IOAS \(id) (fd \(fd))"
     do throws(KernelError) {
       reservations = IOVAReservations(allowed: try Self.allowedRanges(of: id, in: context))
@@ -39,6 +42,18 @@ public final class IOAS: AddressSpace {
       _ = try? context.destroy(id, "IOAS")
       throw error
     }
+  }
+
+  /// Uses an address space that somebody else made in the same context, and leaves it when done.
+  ///
+  /// What is mapped there already is not known here: choosing an address may end in `EEXIST`.
+  /// - Throws: `KernelError` for `IOMMU_IOAS_IOVA_RANGES`: `ENOENT` where the context has no such address space.
+  public init(adopting id: IOMMUFDObjectID, in context: IOMMUFDContext) throws(KernelError) {
+    self.context = context
+    self.id = id
+    isOwned = false
+    label = "IOAS \(id) (fd \(context.descriptor))"
+    reservations = IOVAReservations(allowed: try Self.allowedRanges(of: id, in: context))
   }
 
   /// The page size: what every IOMMU driver of Linux maps.
@@ -120,6 +135,11 @@ public final class IOAS: AddressSpace {
   }
 
   deinit {
+    guard isOwned else {
+      // It outlives this value, and so does what could not be unmapped from it.
+      reservations.leakParkedMemory()
+      return
+    }
     do throws(KernelError) {
       try context.destroy(id, "IOAS")
     } catch {

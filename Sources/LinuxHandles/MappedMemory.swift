@@ -109,4 +109,16 @@ extension MappedMemory {
     }
     return self
   }
+
+  /// Maps a part of an open file, shared, over all that is mapped here; whoever uses the addresses sees the file
+  /// from then on.
+  /// - Parameter offset: In bytes; page aligned.
+  /// - Throws: `KernelError` for `mmap`; what was mapped here stays then, or is gone.
+  public borrowing func map(_ descriptor: CInt, offset: UInt64) throws(KernelError) {
+    let (base, count) = unsafe (baseAddress, byteCount)
+    try kernelCall("mmap", on: "\(count) bytes at offset \(offset) of descriptor \(descriptor)") {
+      unsafe abi_mmap(
+        base, UInt64(count), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, descriptor, offset)
+    }
+  }
 }

@@ -36,6 +36,12 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
     return OwnedDescriptor(adopting: try kernelCall("dup", on: "descriptor \(fd)") { abi_dup(fd) })
   }
 
+  /// A second descriptor of an open file whose descriptor somebody else owns.
+  /// - Throws: `KernelError` for `dup`: `EBADF` where it is not open, `EMFILE`.
+  public static func duplicating(_ fd: CInt) throws(KernelError) -> OwnedDescriptor {
+    OwnedDescriptor(adopting: try kernelCall("dup", on: "descriptor \(fd)") { abi_dup(fd) })
+  }
+
   deinit { _ = abi_close(rawValue) }
 }
 

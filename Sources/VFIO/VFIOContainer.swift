@@ -72,6 +72,21 @@ public final class VFIOContainer: AddressSpace {
     lockedPages = mode == .noIOMMU ? try LockedPages() : nil
   }
 
+  /// Takes over a container that another process opened, gave an IOMMU and filled with groups.
+  ///
+  /// What is mapped there already is not known here: choosing an address may end in `EEXIST`.
+  /// - Throws: `KernelError` for `VFIO_IOMMU_GET_INFO`.
+  public init(adopting descriptor: consuming OwnedDescriptor, mode: VFIOMode) throws(KernelError) {
+    precondition(mode.usesGroup, "iommufd's own mode has no container")
+    self.mode = mode
+    label = "container (\(mode.rawValue), fd \(descriptor.rawValue))"
+    owned = descriptor
+    lockedPages = mode == .noIOMMU ? try LockedPages() : nil
+    // The other process's groups never leave as far as this one knows.
+    membership.withLock { $0.groupCount = 1 }
+    try reservations.open(mode == .noIOMMU ? [Self.bookkeeping] : info().allowedRanges)
+  }
+
   private static func remedy(for errno: Errno, opening path: String) -> String? {
     switch errno {
     case .noSuchFileOrDirectory, .operationNotSupportedByDevice:

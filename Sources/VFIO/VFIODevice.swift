@@ -29,6 +29,11 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   public let info: VFIODeviceInfo
   /// The facts of its regions, by index: the nine of every PCI function, then those of its vendor.
   public let regions: [VFIORegionInfo]
+  /// Whether windows that are opened from now on are guarded: an access after a reset, or while memory decode is
+  /// off, reads all ones and leaves an error in `takeFault()`, instead of SIGBUS ending the process.
+  ///
+  /// The first guarded window installs a handler of SIGBUS (see ``WindowGuard``); accesses cost the same.
+  public var guardsWindows = false
   let handle: VFIODeviceHandle
   let interrupts: VFIOInterruptSource
 
@@ -93,7 +98,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
       node: function.numaNode.map { NUMANode(number: $0) })
   }
 
-  private init(
+  init(
     _ address: PCIAddress, _ handle: VFIODeviceHandle, mode: VFIOMode, addressSpace: any AddressSpace,
     id: IOMMUFDObjectID?, node: NUMANode?
   ) throws(KernelError) {

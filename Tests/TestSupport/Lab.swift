@@ -10,6 +10,16 @@ public enum Lab {
   /// Which machine of Tests/Lab/machines this is, or nil outside the lab.
   public static var machine: String? { ProcessInfo.processInfo.environment["SWIFT_VFIO_LAB"] }
 
+  /// Which kernel of the lab this is: `built` where nothing is said, `patched`, `stock-6.1`, `stock-6.12`.
+  public static var kernel: String {
+    ProcessInfo.processInfo.environment["SWIFT_VFIO_LAB_KERNEL"] ?? "built"
+  }
+
+  /// Where the debug build of the example of delegation is.
+  public static var delegation: String {
+    ProcessInfo.processInfo.environment["SWIFT_VFIO_DELEGATION"] ?? "/bin/Delegation"
+  }
+
   /// Where the debug build of vfioctl is, for tests of the program itself.
   public static var vfioctl: String {
     ProcessInfo.processInfo.environment["SWIFT_VFIO_VFIOCTL"] ?? "/bin/vfioctl"

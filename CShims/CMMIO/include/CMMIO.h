@@ -6,6 +6,8 @@
 #pragma once
 #include <stdint.h>
 
+#include "cmmio_guard.h"
+
 #define CMMIO_INLINE static inline __attribute__((always_inline, swift_attr("@_noLocks")))
 
 CMMIO_INLINE uint8_t cmmio_read8(const void *address) { return *(const volatile uint8_t *)address; }
