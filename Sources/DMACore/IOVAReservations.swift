@@ -18,6 +18,7 @@ public final class IOVAReservations: Sendable {
   private struct State: ~Copyable {
     var allocator: IOVAAllocator
     var parked: [Pages] = []
+    var kept: [any AnyObject & Sendable] = []
     /// How many ranges are out.
     var outCount = 0
   }
@@ -139,6 +140,9 @@ public final class IOVAReservations: Sendable {
     let pages = unsafe Pages(base: base, byteCount: byteCount)
     state.withLock { $0.parked.append(pages) }
   }
+
+  /// Keeps what owns a device's registers that a peer may still reach, until the address space is gone.
+  package func keep(_ owner: any AnyObject & Sendable) { state.withLock { $0.kept.append(owner) } }
 
   /// Leaks the parked memory for good: the kernel object could not be destroyed, so a device may reach it
   /// for as long as the process lives.

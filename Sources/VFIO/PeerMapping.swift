@@ -34,8 +34,9 @@ public struct PeerMapping: ~Copyable, Sendable {
       do throws(KernelError) {
         try container.unmapPages(range)
       } catch {
-        // A peer may reach the registers still: their device stays open, and the addresses taken, for good.
-        _ = unsafe Unmanaged.passRetained(self)
+        // A peer may reach the registers still: their device stays open, and the addresses taken, until the
+        // container is gone.
+        container.reservations.keep(owner)
         throw error
       }
       container.reservations.giveBack(range)
@@ -47,8 +48,7 @@ public struct PeerMapping: ~Copyable, Sendable {
         try container.unmapPages(range)
         container.reservations.giveBack(range)
       } catch {
-        // An object cannot outlive its own deinit; what it holds can.
-        _ = unsafe Unmanaged.passRetained(owner as AnyObject)
+        container.reservations.keep(owner)
       }
     }
   }
@@ -96,7 +96,7 @@ public struct PeerMapping: ~Copyable, Sendable {
   }
 
   /// Takes the registers back from the peers.
-  /// - Throws: `KernelError` for the unmap call; the registers' device then stays open for good.
+  /// - Throws: `KernelError` for the unmap call; the registers' device then stays open until the container is gone.
   public consuming func unmap() throws(KernelError) { try lease.end() }
 }
 

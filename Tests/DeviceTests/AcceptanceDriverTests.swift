@@ -13,7 +13,7 @@ extension DeviceTests {
   /// The kernel's own driver cases (tools/testing/selftests/vfio, vfio_pci_driver_test), on edu: a copy goes
   /// through the device's buffer, so each is two transfers of 100 ms.
   @Suite struct AcceptanceDriverTests {
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func initAndRemoveTenTimes(_ mode: VFIOMode) throws {
       var device = try LabFunction.open(LabFunction.edu, mode)
       for _ in 0..<10 {
@@ -26,7 +26,7 @@ extension DeviceTests {
       try device.close()
     }
 
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aCopySucceedsWithoutInterrupt(_ mode: VFIOMode) throws {
       let stand = try EduStand(mode)
       try stand.copyAndCompare(seed: 1)
@@ -34,7 +34,7 @@ extension DeviceTests {
     }
 
     /// The device does not notice that the IOMMU stopped it; it must neither hang nor interrupt.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func copiesFromAndToUnmappedAddressesHarmNobody(_ mode: VFIOMode) throws {
       let stand = try EduStand(mode)
       let unmapped = try stand.unmappedAddress()
@@ -45,14 +45,14 @@ extension DeviceTests {
       #expect(stand.source.load(UInt8.self, at: 1) == EduStand.byte(1, seed: 2), "the source is untouched")
     }
 
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func anInterruptOfTheDeviceIsCountedOnce(_ mode: VFIOMode) throws {
       let stand = try EduStand(mode)
       try stand.interruptOnce()
       #expect(try stand.vector.poll() == 0)
     }
 
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func theDeviceRecoversFromEachBadCopy(_ mode: VFIOMode) throws {
       let stand = try EduStand(mode)
       let unmapped = try stand.unmappedAddress()
@@ -68,7 +68,7 @@ extension DeviceTests {
     }
 
     /// The kernel's case fills 60 s of a fast engine; edu's needs 200 ms a copy, so the number is small.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aStormOfCopiesSendsNoInterrupt(_ mode: VFIOMode) throws {
       let stand = try EduStand(mode)
       for round in 0..<10 { try stand.copyAndCompare(seed: UInt8(30 + round)) }

@@ -13,7 +13,7 @@ import VFIO
 extension DeviceTests {
   /// The cases of the kernel's own test of mappings (tools/testing/selftests/vfio, vfio_dma_mapping_test).
   @Suite struct AcceptanceMappingTests {
-    @Test(arguments: VFIOMode.allCases, [MemoryPageSize.standard, .huge2MiB, .huge1GiB])
+    @Test(arguments: LabFunction.modes, [MemoryPageSize.standard, .huge2MiB, .huge1GiB])
     func mapAndUnmap(_ mode: VFIOMode, _ pageSize: MemoryPageSize) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let space = device.addressSpace
@@ -40,7 +40,7 @@ extension DeviceTests {
     }
 
     /// One page at the very end of what is allowed, past this library's bookkeeping.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func theEndOfTheLastRangeIsUnmappedAsARange(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let space = device.addressSpace
@@ -53,7 +53,7 @@ extension DeviceTests {
     }
 
     /// A range that passes 2^64 cannot even be named in this library; the kernel says EOVERFLOW.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aRangePast64BitsOverflows(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let space = device.addressSpace

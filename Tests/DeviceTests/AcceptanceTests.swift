@@ -17,7 +17,7 @@ extension DeviceTests {
       LabFunction.edu, LabFunction.testDevice, LabFunction.nvme, LabFunction.igb,
     ]
 
-    @Test(arguments: VFIOMode.allCases, functions)
+    @Test(arguments: LabFunction.modes, functions)
     func configSpaceReadWrite(_ mode: VFIOMode, _ address: PCIAddress) throws {
       let device = try LabFunction.open(address, mode)
       let facts = try PCIBus().function(at: address)
@@ -30,7 +30,7 @@ extension DeviceTests {
       #expect(try !device.configuration.isBusMasterEnabled)
     }
 
-    @Test(arguments: VFIOMode.allCases, functions)
+    @Test(arguments: LabFunction.modes, functions)
     func validateBARs(_ mode: VFIOMode, _ address: PCIAddress) throws {
       let device = try LabFunction.open(address, mode)
       let configuration = device.region(.configuration)
@@ -49,7 +49,7 @@ extension DeviceTests {
       }
     }
 
-    @Test(arguments: VFIOMode.allCases, functions)
+    @Test(arguments: LabFunction.modes, functions)
     func reset(_ mode: VFIOMode, _ address: PCIAddress) throws {
       let device = try LabFunction.open(address, mode)
       if device.resources.isResettable {
@@ -61,7 +61,7 @@ extension DeviceTests {
     }
 
     /// How long it takes to open and close functions from as many threads at once; nothing is bounded.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func initPerformance(_ mode: VFIOMode) throws {
       let functions = Self.functions + [LabFunction.secondEdu]
       for address in functions { try LabFunction.lend(address) }

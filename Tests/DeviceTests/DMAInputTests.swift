@@ -28,7 +28,7 @@ extension DeviceTests {
       }
     }
 
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func placesThatAreNoneAreRefused(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let space = device.addressSpace
@@ -60,7 +60,7 @@ extension DeviceTests {
     }
 
     /// The kernel itself, past this library's own checks.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func theKernelRefusesThemToo(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let space = device.addressSpace
@@ -80,7 +80,7 @@ extension DeviceTests {
     }
 
     /// 2 MiB where 1 MiB may be locked: the kernel pins a part, meets the limit, and gives it back.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aLockLimitInTheMiddleOfARangeLeavesNothing(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let space = device.addressSpace
@@ -105,7 +105,7 @@ extension DeviceTests {
     typealias Fork = @convention(c) () -> pid_t
 
     /// A child runs while its parent writes: the device still sees the parent's pages.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aForkDoesNotMoveThePages(_ mode: VFIOMode) throws {
       let edu = try EduTransfer(mode)
       for kind in [MemoryBacking.Kind.anonymous, .file] {
@@ -137,7 +137,7 @@ extension DeviceTests {
     }
 
     /// Memory that is taken back, or dropped, under a device that is about to write: unmapped first.
-    @Test(arguments: VFIOMode.allCases, [true, false])
+    @Test(arguments: LabFunction.modes, [true, false])
     func memoryIsUnmappedUnderARunningDevice(_ mode: VFIOMode, byDropping: Bool) throws {
       let edu = try EduTransfer(mode)
       let space = edu.device.addressSpace
@@ -168,7 +168,7 @@ extension DeviceTests {
       Issue.record("in ten tries the device was never still running")
     }
 
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func hugePagesAreReachedThroughout(_ mode: VFIOMode) throws {
       let edu = try EduTransfer(mode)
       let space = edu.device.addressSpace

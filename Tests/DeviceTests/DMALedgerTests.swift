@@ -17,7 +17,7 @@ extension DeviceTests {
       try (space as? VFIOContainer)?.info().availableMappings
     }
 
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func exposuresAreFoundAndListed(_ mode: VFIOMode) throws {
       let one = try LabFunction.open(LabFunction.edu, mode)
       let two = try LabFunction.open(LabFunction.secondEdu, mode)
@@ -37,7 +37,7 @@ extension DeviceTests {
     }
 
     /// The kernel's own unmap-all, with the ledger behind it; and it is the last page of all that is mapped too.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func allAreEndedAtOnce(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let space = device.addressSpace
@@ -70,7 +70,7 @@ extension DeviceTests {
     }
 
     /// A device that was cut off writes nothing, whoever holds the memory.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aDeviceIsCutOff(_ mode: VFIOMode) throws {
       let edu = try EduTransfer(mode)
       let memory = try edu.device.addressSpace.exposeToEdu(UnsharedMemory(byteCount: 4096))
@@ -133,7 +133,7 @@ extension DeviceTests {
 
     #if DEBUG
       /// Each kernel call of an exposure's life fails in turn: ledger, kernel and lock accounts agree after each.
-      @Test(arguments: VFIOMode.allCases)
+      @Test(arguments: LabFunction.modes)
       func everyCallMayFail(_ mode: VFIOMode) throws {
         try LabFunction.lend(LabFunction.edu)
         let before = try MemoryLockLimit.current()

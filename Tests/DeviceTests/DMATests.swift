@@ -12,7 +12,7 @@ import VFIO
 
 extension DeviceTests {
   @Suite struct DMATests {
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func addressesComeFromTheAllowedRanges(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let space = device.addressSpace
@@ -27,7 +27,7 @@ extension DeviceTests {
       #expect(error?.errno == .invalidArgument && error?.remedy?.contains("allowed") == true)
     }
 
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aMappingTakesItsPlaceAndGivesItBack(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let space = device.addressSpace
@@ -46,7 +46,7 @@ extension DeviceTests {
       }
     }
 
-    @Test(arguments: VFIOMode.allCases.filter(\.usesGroup))
+    @Test(arguments: LabFunction.modes.filter(\.usesGroup))
     func aContainerCountsItsMappings(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let space = device.addressSpace
@@ -63,7 +63,7 @@ extension DeviceTests {
     }
 
     /// The kernel's own answers, past this library's bookkeeping.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func theKernelRefusesOverlapsAndStrangers(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let space = device.addressSpace
@@ -79,7 +79,7 @@ extension DeviceTests {
       #expect(nothing?.errno == (mode == .iommufd ? .noSuchFileOrDirectory : nothing?.errno))
     }
 
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func theLastPageOfTheLastRangeCanBeMapped(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let last = try #require(device.addressSpace.reservations.allowed.last).last
@@ -106,7 +106,7 @@ extension DeviceTests {
       _ = try space.expose(UnsharedMemory(byteCount: 1 << 21), access: .readWrite).reclaim()
     }
 
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func nothingMovesWhileBusMasterIsOff(_ mode: VFIOMode) throws {
       let driver = try EduDriver(try LabFunction.open(LabFunction.edu, mode))
       let sent = [UInt8](repeating: 0x5a, count: 256)

@@ -23,6 +23,9 @@ enum LabFunction {
   static let networkInSharedGroup = address("0000:00:08.1")
   static let absent = address("0000:00:1e.7")
 
+  /// The modes with an IOMMU that the lab's kernel has to offer: Debian's own kernels have no iommufd.
+  static let modes = Lab.kernel.hasPrefix("stock") ? [VFIOMode.type1, .type1v2] : VFIOMode.allCases
+
   static func address(_ text: String) -> PCIAddress {
     guard let address = PCIAddress(text) else { preconditionFailure("\(text) is an address") }
     return address

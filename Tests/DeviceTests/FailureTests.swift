@@ -14,7 +14,7 @@
   extension DeviceTests {
     /// Every kernel call of a device's life fails once; nothing may be left behind.
     @Suite struct FailureTests {
-      @Test(arguments: VFIOMode.allCases)
+      @Test(arguments: LabFunction.modes)
       func everyCallMayFail(_ mode: VFIOMode) throws {
         try LabFunction.lend(LabFunction.edu)
         let function = try PCIBus().function(at: LabFunction.edu)

@@ -14,7 +14,7 @@ extension DeviceTests {
       .lowPowerEntry: .set, .lowPowerEntryWithWakeup: .set, .lowPowerExit: .set, .dmaBuf: .get,
     ]
 
-    @Test(arguments: VFIOMode.allCases, [LabFunction.edu, LabFunction.igb])
+    @Test(arguments: LabFunction.modes, [LabFunction.edu, LabFunction.igb])
     func probingTellsWhatThereIs(_ mode: VFIOMode, _ address: PCIAddress) throws {
       let device = try LabFunction.open(address, mode)
       var expected = Self.plain
@@ -27,7 +27,7 @@ extension DeviceTests {
     }
 
     /// No PCI function of QEMU migrates or logs its DMA: the calls say so.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func whatADeviceLacksIsSaid(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.nvme, mode)
       func refusal(_ body: () throws -> Void) -> KernelError? {
@@ -48,7 +48,7 @@ extension DeviceTests {
     }
 
     /// A mediated device of the kernel's own sample (mtty), which migrates: out of one, into another.
-    @Test(arguments: VFIOMode.allCases.filter(\.usesGroup))
+    @Test(arguments: LabFunction.modes.filter(\.usesGroup))
     func aMediatedDeviceMigrates(_ mode: VFIOMode) throws {
       let source = try MediatedDevice("83b8f4f2-509f-382f-3c1e-e6bfe0fa1001")
       let target = try MediatedDevice("83b8f4f2-509f-382f-3c1e-e6bfe0fa1002")

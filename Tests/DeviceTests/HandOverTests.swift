@@ -36,7 +36,7 @@ extension DeviceTests {
     }
 
     /// A process without any right drives the device that it was handed: registers, DMA, interrupts.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func anUnprivilegedProcessDrives(_ mode: VFIOMode) async throws {
       let path = "/tmp/hand-over-\(mode.rawValue)"
       let owner = SharedDevice(try LabFunction.open(LabFunction.edu, mode))
@@ -178,7 +178,7 @@ extension DeviceTests {
     }
 
     #if DEBUG
-      @Test(arguments: VFIOMode.allCases)
+      @Test(arguments: LabFunction.modes)
       func everyCallMayFail(_ mode: VFIOMode) throws {
         let opened = try LabFunction.open(LabFunction.edu, mode)
         let swept = try faultSweep(concerning: concernsVFIO) { plan in

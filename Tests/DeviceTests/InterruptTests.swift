@@ -11,7 +11,7 @@ import VFIO
 
 extension DeviceTests {
   @Suite struct InterruptTests {
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func everyVectorIsTriggeredByItself(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.igb, mode)
       let count = device.resources.vectorCount(of: .msix)
@@ -42,7 +42,7 @@ extension DeviceTests {
     }
 
     /// The kernel masks INTx when it fires: without rearm() the second never comes, with it, it does.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aLineIsMaskedUntilRearmed(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let window = try device.mapBAR(.bar0)
@@ -87,7 +87,7 @@ extension DeviceTests {
   }
 
   @Suite struct EduTests {
-    @Test(arguments: VFIOMode.allCases, [InterruptKind.msi, .intx])
+    @Test(arguments: LabFunction.modes, [InterruptKind.msi, .intx])
     func theDeviceDoesItsWork(_ mode: VFIOMode, by kind: InterruptKind) throws {
       let driver = try EduDriver(try LabFunction.open(LabFunction.edu, mode), patience: .seconds(5))
       #expect(driver.identification == 0x0100_00ed)

@@ -23,7 +23,7 @@ extension DeviceTests {
       #expect(try status() == wanted)
     }
 
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aDeviceSleepsAndWakes(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.nvme, mode)
       #expect(try status() == "active")

@@ -45,7 +45,7 @@ extension NoIOMMUTests {
         #expect(function.vfioDeviceName == nil && function.noIOMMUDeviceName != nil)
         #expect(function.iommuGroup != nil)
         #expect(!VFIODevice.preferredMode(for: function).isWithoutIOMMU)
-        for mode in VFIOMode.allCases.map(Optional.some) + [nil] {
+        for mode in LabFunction.modes.map(Optional.some) + [nil] {
           let error = #expect(throws: KernelError.self) {
             _ = try VFIODevice.open(LabFunction.edu, mode: mode)
           }

@@ -8,7 +8,7 @@ import VFIO
 /// T3 on a machine without an IOMMU: nothing can be opened, and the errors say why.
 @Suite(.serialized, .lab("no-iommu"))
 struct NoIOMMUTests {
-  @Test(arguments: VFIOMode.allCases)
+  @Test(arguments: LabFunction.modes)
   func openingSaysThatThereIsNoIOMMU(_ mode: VFIOMode) throws {
     let binding = DriverBinding()
     // vfio-pci takes no function without an IOMMU group, and binding tells that.

@@ -13,7 +13,7 @@ import VFIO
 
 extension DeviceTests {
   @Suite struct OpeningTests {
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aForcedModeIsHonoured(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       #expect(device.mode == mode)
@@ -39,7 +39,7 @@ extension DeviceTests {
       #expect(info.pasidBits == 0, "edu has no PASID capability")
     }
 
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func busMasterIsOffAtFirstAndFollowsOrders(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       #expect(try !device.configuration.isBusMasterEnabled)
@@ -49,7 +49,7 @@ extension DeviceTests {
       #expect(try !device.configuration.isBusMasterEnabled)
     }
 
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aWindowIsMappedAndAgreesWithReadsThroughTheKernel(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let region = device.regions[0]
@@ -93,7 +93,7 @@ extension DeviceTests {
       }
     }
 
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aSecondOpeningIsBusyAndNamesTheHolder(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let error = #expect(throws: KernelError.self) {

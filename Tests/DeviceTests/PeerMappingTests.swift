@@ -54,14 +54,14 @@ extension DeviceTests {
       }
     }
 
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aWholeBAR(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let window = try device.mapBAR(.bar0)
       try check(window, 0..<1 << 20, mode)
     }
 
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func onePageOfABAR(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let window = try device.mapBAR(.bar0)
@@ -69,7 +69,7 @@ extension DeviceTests {
     }
 
     /// In this process the BAR begins one page behind a multiple of 1 GiB.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aBARThatIsMappedMisaligned(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let bar = try BarMapping(1 << 20)

@@ -11,7 +11,7 @@ import VFIO
 
 extension DeviceTests {
   @Suite struct RegionTests {
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aDeviceHasNineRegions(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.igb, mode)
       #expect(device.info.isPCI && device.info.isResettable && device.info.interruptIndexCount == 5)
@@ -34,7 +34,7 @@ extension DeviceTests {
       }
     }
 
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aROMIsReadOnly(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.testDevice, mode)
       let found = device.region(.rom)
@@ -50,7 +50,7 @@ extension DeviceTests {
     }
 
     /// pci-testdev's BAR 1 is of I/O ports: reached through the kernel, whatever the width.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func portsAreReachedThroughTheKernel(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.testDevice, mode)
       let found = device.region(.bar(1))
@@ -109,7 +109,7 @@ extension DeviceTests {
     }
 
     /// The controller memory buffer of 16 MiB: at an address for pages of 2 MiB, and so with 8 faults, not 4096.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aLargeBARIsMappedByHugePages(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.nvme, mode)
       #expect(device.resources.barByteCounts[2] == 16 << 20)

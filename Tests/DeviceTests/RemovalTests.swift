@@ -117,7 +117,7 @@ extension DeviceTests {
     }
 
     /// Nobody closes: after the grace everything ends with errors that say why, and unbind goes on.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func afterTheGraceTheDeviceIsGivenBack(_ mode: VFIOMode) throws {
       let reactor = try EventReactor()
       let device = try LabFunction.open(LabFunction.secondEdu, mode)

@@ -12,7 +12,7 @@ import VFIO
 extension DeviceTests {
   @Suite struct ResetLadderTests {
     /// igb is alone below its root port: the bus is its owner's.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aBusOfOnesOwnIsReset(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.igb, mode)
       let info = try device.hotResetInfo()
@@ -45,7 +45,7 @@ extension DeviceTests {
     }
 
     /// The device that has its own reset is reset by that, and is as before if one wants.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func theFunctionComesFirst(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.nvme, mode)
       try device.setBusMaster(true)

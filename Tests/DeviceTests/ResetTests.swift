@@ -10,7 +10,7 @@ import VFIO
 
 extension DeviceTests {
   @Suite struct ResetTests {
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aResetForbidsDMAAgain(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.nvme, mode)
       #expect(device.resources.isResettable)
@@ -43,7 +43,7 @@ extension DeviceTests {
   /// The smoke checks of every function, in every mode: the same as `vfioctl smoke --mode all`.
   @Suite struct SmokeTests {
     @Test(
-      arguments: VFIOMode.allCases,
+      arguments: LabFunction.modes,
       [LabFunction.edu, LabFunction.testDevice, LabFunction.nvme, LabFunction.igb])
     func nothingFails(_ mode: VFIOMode, on address: PCIAddress) throws {
       let device = try LabFunction.open(address, mode)

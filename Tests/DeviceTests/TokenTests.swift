@@ -44,20 +44,20 @@ extension DeviceTests {
       }
     }
 
-    @Test(arguments: VFIOMode.allCases, Choice.allCases)
+    @Test(arguments: LabFunction.modes, Choice.allCases)
     func initTokenMatch(_ mode: VFIOMode, _ choice: Choice) throws {
       let physical = try VFIODevice.open(LabFunction.igb, mode: mode, token: Self.token(.first))
       try expectVirtual(mode, opensWith: choice, wanting: .first)
       try physical.close()
     }
 
-    @Test(arguments: VFIOMode.allCases, Choice.allCases)
+    @Test(arguments: LabFunction.modes, Choice.allCases)
     func physicalFunctionClosesEarly(_ mode: VFIOMode, _ choice: Choice) throws {
       try VFIODevice.open(LabFunction.igb, mode: mode, token: Self.token(.first)).close()
       try expectVirtual(mode, opensWith: choice, wanting: .first)
     }
 
-    @Test(arguments: VFIOMode.allCases, Choice.allCases)
+    @Test(arguments: LabFunction.modes, Choice.allCases)
     func overrideToken(_ mode: VFIOMode, _ choice: Choice) throws {
       let physical = try VFIODevice.open(LabFunction.igb, mode: mode, token: Self.token(.first))
       let second = try #require(Self.token(.second))
@@ -67,7 +67,7 @@ extension DeviceTests {
     }
 
     /// A physical function whose virtual ones are open wants the token as well.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func usersOfVirtualFunctionsAreProtected(_ mode: VFIOMode) throws {
       try VFIODevice.open(LabFunction.igb, mode: mode, token: Self.token(.first)).close()
       let virtual = try VFIODevice.open(LabFunction.firstVirtual, mode: mode, token: Self.token(.first))
@@ -81,7 +81,7 @@ extension DeviceTests {
       try virtual.close()
     }
 
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aTokenThatIsNotUsedIsRefused(_ mode: VFIOMode) throws {
       try LabFunction.lend(LabFunction.edu)
       let error = #expect(throws: KernelError.self) {
@@ -94,7 +94,7 @@ extension DeviceTests {
     }
 
     /// The bus of igb has its virtual functions too: the kernel resets none that has some, whoever owns them.
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aBusWithVirtualFunctionsIsNotReset(_ mode: VFIOMode) throws {
       let token = Self.token(.first)
       let bus = PCIBus()

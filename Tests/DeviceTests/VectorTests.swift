@@ -34,7 +34,7 @@ extension DeviceTests {
       try device.close()
     }
 
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aMessageOfTheDeviceIsCountedOnce(_ mode: VFIOMode) throws {
       let driver = try EduDriver(try LabFunction.open(LabFunction.edu, mode), patience: .seconds(10))
       #expect(try driver.raiseInterrupts(1, by: .msi) == 1)
@@ -97,7 +97,7 @@ extension DeviceTests {
     private static let raise = Register32(byteOffset: 0x60, access: .writeOnly)
     private static let acknowledge = Register32(byteOffset: 0x64, access: .writeOnly)
 
-    @Test(arguments: VFIOMode.allCases)
+    @Test(arguments: LabFunction.modes)
     func aMaskedLineWaits(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let window = try device.mapBAR(.bar0)
