@@ -47,13 +47,13 @@ final class GuardThread: Sendable {
     }
   }
 
-  /// Reads a shared window, which holds zeros or is away.
-  static func reading(_ shared: SharedWindow) throws -> GuardThread {
+  /// Reads a shared window, which holds zeros or is away, and writes at a place of its own.
+  static func reading(_ shared: SharedWindow, storingAt place: Int) throws -> GuardThread {
     try GuardThread {
       while !shared.isOver.load(ordering: .acquiring) {
         let value = shared.window.load(UInt32.self, at: 0)
         precondition(value == 0 || value == .max)
-        shared.window.store(UInt32(0), at: 8)
+        shared.window.store(UInt32(0), at: place)
       }
     }
   }

@@ -105,7 +105,7 @@ import Testing
   @Test func threadsLoseOneWindowTogether() throws {
     let file = try RevocableFile()
     let shared = SharedWindow(try file.dmaBuf().window())
-    let readers = try (0..<4).map { _ in try GuardThread.reading(shared) }
+    let readers = try (1...4).map { try GuardThread.reading(shared, storingAt: $0 * 8) }
     for _ in 0..<200 {
       file.revoke()
       usleep(100)

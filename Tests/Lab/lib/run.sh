@@ -135,7 +135,9 @@ start_qemu() {
   [[ -z ${SWIFT_VFIO_LAB_ACCEL:-} ]] || accelerator=$SWIFT_VFIO_LAB_ACCEL
   read -ra extra <<<"${SWIFT_VFIO_LAB_QEMU:-}"
   # A warning is a splat for us, so the console shows warnings: `quiet` would hide them.
-  words="console=ttyS0 panic=-1 oops=panic no_timer_check pcie_port_pm=off sysctl.kernel.hung_task_timeout_secs=60 sysctl.kernel.hung_task_panic=1 loglevel=5 $machine_command_line ${SWIFT_VFIO_LAB_COMMAND_LINE:-}"
+  # Emulated, a timer's interrupt is lost once in a while: a processor that arms its timer anew for each tick then never
+  # wakes again, one with a periodic tick does at the next.
+  words="console=ttyS0 panic=-1 oops=panic no_timer_check nohz=off highres=off pcie_port_pm=off sysctl.kernel.hung_task_timeout_secs=60 sysctl.kernel.hung_task_panic=1 loglevel=5 $machine_command_line ${SWIFT_VFIO_LAB_COMMAND_LINE:-}"
   exec 8>"$1" 9>"$2" 2>"$run_folder/qemu.errors" </dev/null
   exec setpriv --pdeathsig KILL qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -net none \
     -accel "$accelerator" "${extra[@]}" "${machine_arguments[@]}" -m "$run_memory" \
