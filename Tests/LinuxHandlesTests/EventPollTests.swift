@@ -48,7 +48,11 @@ import Testing
       try event.event.signal()
     }
     var seen: Set<UInt32> = []
-    while seen.count < 40 { _ = try poll.wait(for: .seconds(10)) { tag, _ in seen.insert(tag) } }
+    try withExtendedLifetime(events) {
+      for _ in 0..<40 where seen.count < 40 {
+        _ = try poll.wait(for: .seconds(10)) { tag, _ in seen.insert(tag) }
+      }
+    }
     #expect(seen.count == 40)
   }
 
