@@ -77,7 +77,8 @@ extension VFIODevice {
   ) throws(KernelError) -> RegisterBroker {
     let chosen = try registerRanges(of: bar, ranges)
     let mappable = regions[bar.rawValue].mappableAreas
-    return RegisterBroker(try window(of: .bar(bar.rawValue), mapping: mappable, guarded: true), ranges: chosen)
+    return RegisterBroker(
+      try window(of: .bar(bar.rawValue), mapping: mappable, guarded: true), ranges: chosen)
   }
 
   private borrowing func registerRanges(
