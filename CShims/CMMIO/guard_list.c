@@ -35,7 +35,6 @@ int cmmio_guard_open(void *base, uint64_t byteCount, struct cmmio_guard **result
   int status = cmmio_guard_install();
   struct cmmio_guard *guard = status < 0 ? NULL : unused();
   if (guard != NULL) {
-    atomic_store(&guard->faults, 0);
     atomic_store(&guard->first_fault, CMMIO_NO_ADDRESS);
     atomic_store(&guard->end, (uintptr_t)base + byteCount);
     atomic_store(&guard->start, (uintptr_t)base);
@@ -51,13 +50,13 @@ void cmmio_guard_close(struct cmmio_guard *guard) {
   atomic_store(&guard->start, CMMIO_NO_ADDRESS);
 }
 
-uint64_t cmmio_guard_take(struct cmmio_guard *guard, uint64_t *offset) {
-  uint64_t faults = atomic_exchange(&guard->faults, 0);
-  if (faults > 0) *offset = atomic_exchange(&guard->first_fault, CMMIO_NO_ADDRESS) - atomic_load(&guard->start);
-  return faults;
+int cmmio_guard_take(struct cmmio_guard *guard, uint64_t *offset) {
+  uintptr_t address = atomic_exchange(&guard->first_fault, CMMIO_NO_ADDRESS);
+  if (address == CMMIO_NO_ADDRESS) return 0;
+  *offset = address - atomic_load(&guard->start);
+  return 1;
 }
 
 void cmmio_guard_put_back(struct cmmio_guard *guard, uint64_t offset) {
   atomic_store(&guard->first_fault, atomic_load(&guard->start) + offset);
-  atomic_fetch_add(&guard->faults, 1);
 }

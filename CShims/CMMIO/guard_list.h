@@ -13,7 +13,7 @@ struct cmmio_guard {
   /// CMMIO_NO_ADDRESS while nobody uses this entry.
   _Atomic(uintptr_t) start;
   _Atomic(uintptr_t) end;
-  _Atomic(uint64_t) faults;
+  /// The address, or CMMIO_NO_ADDRESS. All that is kept, so that telling and forgetting are one step.
   _Atomic(uintptr_t) first_fault;
   struct cmmio_guard *next;
 };

@@ -91,7 +91,6 @@ static void on_bus(int number, siginfo_t *info, void *context) {
     if (is_done) {
       uintptr_t none = CMMIO_NO_ADDRESS;
       atomic_compare_exchange_strong(&guard->first_fault, &none, address);
-      atomic_fetch_add(&guard->faults, 1);
       return;
     }
   }

@@ -83,7 +83,7 @@ extension MemoryPages {
 private final class PopulatedPart: @unchecked Sendable {
   private let base: UnsafeMutableRawPointer
   private let byteCount: Int
-  private var thread: pthread_t?
+  private var thread: OwnedThread?
   private var answer: CInt = 0
 
   @unsafe
@@ -97,25 +97,12 @@ private final class PopulatedPart: @unchecked Sendable {
   }
 
   func start() throws(KernelError) {
-    var thread = pthread_t()
-    let context = unsafe Unmanaged.passUnretained(self).toOpaque()
-    try kernelCall("pthread_create") {
-      unsafe -(pthread_create(
-        &thread, nil,
-        { context in
-          guard let context = unsafe context else { return nil }
-          let part = unsafe Unmanaged<PopulatedPart>.fromOpaque(context).takeUnretainedValue()
-          part.answer = part.populate()
-          return nil
-        }, context))
-    }
-    self.thread = thread
+    thread = try OwnedThread { [self] in answer = populate() }
   }
 
   /// Waits for the thread; 0 where none was started.
   func result() -> CInt {
-    guard let thread else { return 0 }
-    pthread_join(thread, nil)
+    thread = nil
     return answer
   }
 }

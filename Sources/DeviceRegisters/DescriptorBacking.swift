@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinuxABI
 public import LinuxHandles
-internal import Synchronization
 internal import SystemPackage
 
 /// A region of an open file (a VFIO device, a sysfs resource): areas that are mapped, and pread and pwrite
@@ -15,7 +14,7 @@ public final class DescriptorBacking: RegisterBacking {
   private let fileOffset: UInt64
   private let subject: String
   private let areas: AreaList
-  private let fault = Mutex<KernelError?>(nil)
+  private let fault = FirstFault()
 
   /// Makes a backing over a region of an open file.
   /// - Parameters:
@@ -103,17 +102,12 @@ public final class DescriptorBacking: RegisterBacking {
   ///
   /// After that of a revoked mapping the next access asks the device again.
   public func takeFault() -> KernelError? {
-    let earlier = fault.withLock { fault in
-      defer { fault = nil }
-      return fault
-    }
+    let earlier = fault.take()
     guard let place = areas.takeRevocation(descriptor, fileOffset: fileOffset) else { return earlier }
     return earlier
       ?? RevokedAccess.error(on: "\(subject) at \(place)", because: RevokedAccess.reasonOfSignal)
   }
 
   /// Keeps the first error.
-  public func recordFault(_ error: KernelError) {
-    fault.withLock { if $0 == nil { $0 = error } }
-  }
+  public func recordFault(_ error: KernelError) { fault.record(error) }
 }

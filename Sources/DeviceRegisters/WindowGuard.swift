@@ -31,7 +31,7 @@ public struct WindowGuard: ~Copyable, @unchecked Sendable {
   /// The pages concerned stay dead until the file is mapped over them again.
   borrowing func take() -> Int? {
     var offset: UInt64 = 0
-    return unsafe cmmio_guard_take(entry, &offset) > 0 ? Int(offset) : nil
+    return unsafe cmmio_guard_take(entry, &offset) == 1 ? Int(offset) : nil
   }
 
   /// Makes ``take()`` answer the same once more.

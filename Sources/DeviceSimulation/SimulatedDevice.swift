@@ -112,7 +112,7 @@ extension SimulatedDevice: InterruptSource {
 final class SimulatedBAR: RegisterBacking {
   private let device: SimulatedDevice
   private let index: PCIBAR.Index
-  private let fault = Mutex<KernelError?>(nil)
+  private let fault = FirstFault()
 
   init(_ device: SimulatedDevice, _ index: PCIBAR.Index) {
     self.device = device
@@ -127,14 +127,9 @@ final class SimulatedBAR: RegisterBacking {
     try device.store(value, index, at: byteOffset, byteWidth: byteWidth)
   }
 
-  func takeFault() -> KernelError? {
-    fault.withLock { fault in
-      defer { fault = nil }
-      return fault
-    }
-  }
+  func takeFault() -> KernelError? { fault.take() }
 
-  func recordFault(_ error: KernelError) { fault.withLock { if $0 == nil { $0 = error } } }
+  func recordFault(_ error: KernelError) { fault.record(error) }
 }
 
 /// The configuration space of a simulated device, as its driver sees it.

@@ -11,14 +11,7 @@ final class SimulatedInterrupts: Sendable {
   private final class Line: Sendable {
     let event: EventFD
     init(duplicating descriptor: CInt) throws(KernelError) {
-      let borrowed = OwnedDescriptor(adopting: descriptor)
-      do throws(KernelError) {
-        event = EventFD(adopting: try borrowed.duplicate())
-      } catch {
-        _ = borrowed.relinquish()
-        throw error
-      }
-      _ = borrowed.relinquish()
+      event = EventFD(adopting: try .duplicating(descriptor))
     }
     func signal() { event.wake() }
     func end() { event.sayLastCall() }
@@ -95,7 +88,6 @@ final class SimulatedInterrupts: Sendable {
   func trigger(_ kind: InterruptKind, _ vectors: some Sequence<Int>) throws(KernelError) {
     try update(kind) { state in
       for vector in vectors { state.lines[vector]?.signal() }
-      return true
     }
   }
 
@@ -104,7 +96,6 @@ final class SimulatedInterrupts: Sendable {
     try update(kind) { state in
       state.isMasked = isMasked
       state.deliverLine()
-      return true
     }
   }
 
@@ -126,7 +117,6 @@ final class SimulatedInterrupts: Sendable {
     try update(kind) { state in
       isFirst = state.unmasking == nil
       if isFirst { state.unmasking = subscription }
-      return true
     }
     try require(isFirst, .resourceBusy, "unmask of \(kind.rawValue)")
   }
@@ -159,8 +149,11 @@ final class SimulatedInterrupts: Sendable {
   /// Which kind is armed.
   var armed: InterruptKind? { state.withLock { $0.armed } }
 
-  private func update(_ kind: InterruptKind, _ change: (inout State) -> Bool) throws(KernelError) {
-    let isArmed = state.withLock { state in state.armed == kind && change(&state) }
+  private func update(_ kind: InterruptKind, _ change: (inout State) -> Void) throws(KernelError) {
+    let isArmed = state.withLock { state in
+      if state.armed == kind { change(&state) }
+      return state.armed == kind
+    }
     try require(isArmed, .invalidArgument, "\(kind.rawValue), which is not armed")
   }
 

@@ -64,20 +64,7 @@ public struct EventFD: ~Copyable, Sendable {
   /// - Returns: Whether it was, before the time was over.
   public borrowing func wait(for limit: Duration) throws(KernelError) -> Bool {
     let fd = descriptor.rawValue
-    let end = ContinuousClock.now + max(limit, .zero)
-    while true {
-      let left = max(ContinuousClock.now.duration(to: end), .zero)
-      let (seconds, attoseconds) = left.components
-      let capped = min(seconds, 1 << 30)
-      let nanoseconds = capped * 1_000_000_000 + attoseconds / 1_000_000_000
-      // The remaining time is computed anew after a signal, so EINTR is an answer here and not a repetition.
-      let ready = try kernelCall("ppoll", on: "eventfd \(fd)") { () -> CInt in
-        let result = abi_poll_readable(fd, nanoseconds)
-        return result == -Errno.interrupted.rawValue ? 0 : result
-      }
-      if ready > 0 { return true }
-      if ContinuousClock.now >= end { return false }
-    }
+    return try descriptor.waitUntilReadable(for: limit, on: "eventfd \(fd)")
   }
 
   /// Closes the descriptor.

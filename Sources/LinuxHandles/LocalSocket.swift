@@ -89,17 +89,7 @@ public struct LocalSocket: ~Copyable, Sendable {
   /// - Throws: `KernelError` for `ppoll`.
   public borrowing func wait(for limit: Duration) throws(KernelError) -> Bool {
     let fd = descriptor.rawValue
-    let end = ContinuousClock.now + max(limit, .zero)
-    while true {
-      let (seconds, attoseconds) = max(ContinuousClock.now.duration(to: end), .zero).components
-      let nanoseconds = min(seconds, 1 << 30) * 1_000_000_000 + attoseconds / 1_000_000_000
-      let ready = try kernelCall("ppoll", on: "descriptor \(fd)") { () -> CInt in
-        let result = abi_poll_readable(fd, nanoseconds)
-        return result == -Errno.interrupted.rawValue ? 0 : result
-      }
-      if ready > 0 { return true }
-      if ContinuousClock.now >= end { return false }
-    }
+    return try descriptor.waitUntilReadable(for: limit, on: "descriptor \(fd)")
   }
 
   /// Ends the connection for both sides: whoever waits at it, in any thread, finds the peer gone.

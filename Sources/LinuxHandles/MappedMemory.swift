@@ -65,7 +65,7 @@ extension MappedMemory {
     }
   }
 
-  private static func mapping(
+  static func mapping(
     _ subject: @autoclosure () -> String, byteCount: Int, _ call: () -> Int64
   ) throws(KernelError) -> MappedMemory {
     precondition(byteCount > 0, "a mapping has at least one byte")
@@ -78,35 +78,11 @@ extension MappedMemory {
 }
 
 extension MappedMemory {
-  /// Maps fresh zeroed memory of this process that begins at a multiple of an alignment.
-  /// - Parameters:
-  ///   - byteCount: Whole pages.
-  ///   - alignment: A power of two, in bytes; at least the page size.
-  /// - Throws: `KernelError` for `mmap`, or for `munmap` of what the alignment left over.
-  public static func anonymous(byteCount: Int, alignment: Int) throws(KernelError) -> MappedMemory {
-    precondition(alignment > 0 && alignment & (alignment - 1) == 0, "an alignment is a power of two")
-    let (total, overflow) = byteCount.addingReportingOverflow(alignment)
-    precondition(byteCount > 0 && !overflow, "a mapping fits the address space")
-    let all = try unsafe anonymous(byteCount: total).relinquish()
-    // SAFETY: a mapping has a first byte.
-    let base = unsafe all.baseAddress.unsafelyUnwrapped
-    let head = -Int(bitPattern: base) & (alignment - 1)
-    let mapping = unsafe MappedMemory(adopting: base + head, byteCount: byteCount)
-    // Each piece has an owner at once, so that none stays when giving back another one fails.
-    let tail = unsafe MappedMemory(adopting: base + head + byteCount, byteCount: alignment - head)
-    if head > 0 { try unsafe MappedMemory(adopting: base, byteCount: head).unmap() }
-    try tail.unmap()
-    return mapping
-  }
-
   /// Puts the beginning of an open file, shared, in the place of what is mapped here.
   /// - Throws: `KernelError` for `mmap`; the mapping is gone then.
   public consuming func replaced(by descriptor: borrowing OwnedDescriptor) throws(KernelError) -> MappedMemory
   {
-    let (base, count, fd) = unsafe (baseAddress, byteCount, descriptor.rawValue)
-    try kernelCall("mmap", on: "\(count) bytes of descriptor \(fd)") {
-      unsafe abi_mmap(base, UInt64(count), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0)
-    }
+    try map(descriptor.rawValue, offset: 0)
     return self
   }
 

@@ -15,8 +15,7 @@ public struct TimerFD: ~Copyable, Sendable {
   /// Fires once, this long from now; what was set before is forgotten.
   public borrowing func start(after delay: Duration) throws(KernelError) {
     let fd = descriptor.rawValue
-    let (seconds, attoseconds) = max(delay, .zero).components
-    let nanoseconds = min(seconds, 1 << 30) * 1_000_000_000 + attoseconds / 1_000_000_000
+    let nanoseconds = delay.kernelNanoseconds
     try kernelCall("timerfd_settime", on: "descriptor \(fd)") { abi_timerfd_start(fd, nanoseconds) }
   }
 }

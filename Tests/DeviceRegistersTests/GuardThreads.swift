@@ -57,4 +57,13 @@ final class GuardThread: Sendable {
       }
     }
   }
+
+  /// Reads a register of a shared window that is away.
+  static func losing(_ shared: SharedWindow, at place: Int) throws -> GuardThread {
+    try GuardThread {
+      while !shared.isOver.load(ordering: .acquiring) {
+        precondition(shared.window.load(UInt32.self, at: place) == .max)
+      }
+    }
+  }
 }

@@ -118,4 +118,22 @@ import Testing
     _ = shared.window.takeFault()
     #expect(shared.window.load(UInt32.self, at: 0) == 0, "alive in the end")
   }
+
+  /// A fault that is told while another one happens is told once, and neither without its place.
+  @Test func faultsAreTakenWhileOthersHappen() throws {
+    let file = try RevocableFile(pageCount: 8)
+    let shared = SharedWindow(try file.dmaBuf().window())
+    file.revoke()
+    let readers = try (0..<4).map { try GuardThread.losing(shared, at: $0 * 8192) }
+    var places: Set<String> = []
+    var taken = 0
+    while taken < 20_000 {
+      guard let fault = shared.window.takeFault() else { continue }
+      places.insert(fault.subject)
+      taken += 1
+    }
+    shared.isOver.store(true, ordering: .releasing)
+    for reader in readers { #expect(try reader.ends()) }
+    #expect(!places.isEmpty && places.isSubset(of: (0..<4).map { "dma-buf at \($0 * 8192)" }), "\(places)")
+  }
 }

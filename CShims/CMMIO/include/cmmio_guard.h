@@ -19,8 +19,8 @@ struct cmmio_guard;
 /// The owner closes the guard before it unmaps. 0, or -errno.
 int cmmio_guard_open(void *base, uint64_t byteCount, struct cmmio_guard **guard);
 void cmmio_guard_close(struct cmmio_guard *guard);
-/// How many pages could not be reached since the last call; where it is not 0, `*offset` is the place of the first
-/// such access, in bytes. Those pages stay replaced until the owner maps the file over them.
-uint64_t cmmio_guard_take(struct cmmio_guard *guard, uint64_t *offset);
+/// 1 where pages could not be reached since the last call, with the place of the first such access, in bytes; else 0.
+/// Those pages stay replaced until the owner maps the file over them.
+int cmmio_guard_take(struct cmmio_guard *guard, uint64_t *offset);
 /// Undoes cmmio_guard_take: what it answered is to be answered again, because the file could not be mapped.
 void cmmio_guard_put_back(struct cmmio_guard *guard, uint64_t offset);

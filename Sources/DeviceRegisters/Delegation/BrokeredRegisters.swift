@@ -12,7 +12,7 @@ public final class BrokeredRegisters: RegisterBacking {
   }
   private let state: Mutex<State>
   private let patience: Duration
-  private let fault = Mutex<KernelError?>(nil)
+  private let fault = FirstFault()
 
   /// Makes a backing over a connection that the broker's owner gave away.
   /// - Parameter patience: How long the owner may take for one access; an access is one of its own and a few
@@ -85,15 +85,8 @@ public final class BrokeredRegisters: RegisterBacking {
   }
 
   /// The first error of an access that could not report it, and forgets it.
-  public func takeFault() -> KernelError? {
-    fault.withLock { fault in
-      defer { fault = nil }
-      return fault
-    }
-  }
+  public func takeFault() -> KernelError? { fault.take() }
 
   /// Keeps the first error.
-  public func recordFault(_ error: KernelError) {
-    fault.withLock { if $0 == nil { $0 = error } }
-  }
+  public func recordFault(_ error: KernelError) { fault.record(error) }
 }
