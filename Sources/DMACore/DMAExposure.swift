@@ -1,78 +1,77 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CMMIO
 internal import LinuxHandles
-internal import Synchronization
 internal import SystemPackage
 
 /// The fact that pages are mapped for the devices of one address space: made once, ended exactly once.
-@safe @usableFromInline
-final class DMAExposure: @unchecked Sendable {
-  let pages: MemoryPages
-  /// What it took of the space's addresses.
-  let range: IOVARange
-  /// The device's address of the first byte; not the range's where no IOMMU translates.
-  let busStart: IOVA
-  let space: any AddressSpace
-  private let holder: PageShareHolder
-  private let slot: UInt32
-  private let isOver = Atomic<Bool>(false)
+@usableFromInline
+struct DMAExposure: ~Copyable, Sendable {
+  /// What it holds; nil once it has ended.
+  private var held: Held?
 
-  /// Takes addresses, counts the share, notes both and maps; what was done is undone, last first, where a step
-  /// fails.
+  fileprivate struct Held: Sendable {
+    let pages: MemoryPages
+    let space: any AddressSpace
+    let reservations: IOVAReservations
+    let bytes: Range<Int>
+    let range: IOVARange
+    let slot: UInt32
+    /// From before it was noted.
+    let epoch: Int
+    var busStart: IOVA
+  }
+
+  /// Takes addresses, notes who has them, counts the share and maps; what was done is undone, last first, where a
+  /// step fails.
   /// - Parameter bytes: Of the memory; whole pages.
   init(
     of bytes: Range<Int>, of pages: MemoryPages, in space: any AddressSpace, access: DMAAccess,
     sharing: DMASharing, at iova: IOVA?, addressBits: Int
   ) throws(KernelError) {
     precondition((1...64).contains(addressBits), "a device drives 1 to 64 address bits")
-    let (reservations, label) = (space.reservations, space.label)
+    let (reservations, granule) = (space.reservations, space.granuleByteCount)
     let table = reservations.exposures
     table.gate.enter()
     defer { table.gate.leave() }
+    let epoch = table.epoch
     let range = try reservations.take(
-      at: iova, byteCount: bytes.count, alignment: Self.alignment(bytes.count, space.granuleByteCount),
-      granule: space.granuleByteCount, upTo: .highest(addressBits: addressBits), in: label)
-    let unit = pages.shares.pageByteCount
-    let holder: PageShareHolder
-    do throws(PageShareError) {
-      holder = try pages.shares.share(
-        bytes.lowerBound / unit..<(bytes.upperBound + unit - 1) / unit, by: label, at: range)
+      at: iova, byteCount: bytes.count, alignment: Self.alignment(bytes.count, granule), granule: granule,
+      upTo: .highest(addressBits: addressBits), in: space.label)
+    let slot: UInt32
+    do throws(KernelError) {
+      slot = try table.insert(
+        ExposureTable.Entry(range, of: bytes, access, sharing, pages.shares), in: space.label)
     } catch {
+      reservations.giveBack(range)
+      throw error
+    }
+    do throws(PageShareError) {
+      try pages.shares.shareExposed(bytes, in: table, space.label)
+    } catch {
+      table.remove(slot)
       reservations.giveBack(range)
       throw KernelError(error, of: pages.byteCount)
     }
     do throws(KernelError) {
-      slot = try table.insert(
-        ExposureTable.Entry(
-          range: range, bytes: bytes, access: access, sharing: sharing, shares: pages.shares, holder: holder),
-        in: label)
-    } catch {
-      Self.end(holder, of: pages.shares)
-      reservations.giveBack(range)
-      throw error
-    }
-    self.holder = holder
-    self.pages = pages
-    self.range = range
-    self.space = space
-    do throws(KernelError) {
       let base = unsafe pages.baseAddress + bytes.lowerBound
       try unsafe space.mapPages(base, to: range, access: access, sharing: sharing)
     } catch {
-      // All is set, so that `deinit` runs: it must not unmap what was never mapped.
-      busStart = range.start
-      isOver.store(true, ordering: .releasing)
-      forget()
+      pages.shares.unshareExposed(bytes)
+      table.remove(slot)
+      reservations.giveBack(range)
       throw error
     }
-    let start: IOVA
+    var held = Held(
+      pages: pages, space: space, reservations: reservations, bytes: bytes, range: range, slot: slot, epoch: epoch,
+      busStart: range.start)
     do throws(KernelError) {
-      start = try Self.busStart(of: range, in: space, asked: iova, addressBits: addressBits)
+      held.busStart = try Self.busStart(of: range, in: space, asked: iova, addressBits: addressBits)
     } catch {
-      // Again all is set, and `deinit` unmaps.
-      busStart = range.start
+      // A failure parks the pages; the first error is the one to tell.
+      _ = try? held.end()
       throw error
     }
-    busStart = start
+    self.held = held
   }
 
   private static func busStart(
@@ -100,66 +99,93 @@ final class DMAExposure: @unchecked Sendable {
     max(granule, byteCount >= 1 << 30 ? 1 << 30 : byteCount >= 1 << 21 ? 1 << 21 : granule)
   }
 
+  private var living: Held {
+    guard let held else { preconditionFailure("an exposure is used before its end") }
+    return held
+  }
+
+  var pages: MemoryPages { living.pages }
+  var space: any AddressSpace { living.space }
+  /// What it took of the space's addresses.
+  var range: IOVARange { living.range }
+  /// The device's address of the first byte; not the range's where no IOMMU translates.
+  var busStart: IOVA { living.busStart }
+
+  /// Makes what was written to the memory visible to the devices.
+  func syncForDevice() {
+    living.space.synchronize(living.range, .forDevice)
+    cmmio_write_barrier()
+  }
+
+  /// Makes what the devices wrote visible in the memory.
+  func syncForCPU() {
+    cmmio_read_barrier()
+    living.space.synchronize(living.range, .forCPU)
+  }
+
   /// Ends it.
   /// - Throws: `KernelError` for the unmap call. The pages are then parked: not usable, not reused, and
   ///   shared until the address space is gone.
-  func end() throws(KernelError) {
-    let table = space.reservations.exposures
-    table.gate.enter()
-    defer { table.gate.leave() }
-    try endInside { range throws(KernelError) in try space.unmapPages(range) }
+  mutating func end() throws(KernelError) {
+    let held = living
+    self.held = nil
+    held.table.gate.enter()
+    defer { held.table.gate.leave() }
+    try held.end()
   }
 
   /// Ends it by an unmap call of the space, where no other share of the memory lasts.
+  /// - Returns: The memory, which is its owner's alone.
   /// - Throws: `KernelError`: `EBUSY`, naming the others; it is not ended then. Else as ``end()``.
-  func endAsOnlyOne(unmapping unmap: (IOVARange) throws(KernelError) -> Void) throws(KernelError) {
-    let table = space.reservations.exposures
-    table.gate.enter()
-    defer { table.gate.leave() }
-    let own = table.isReached(slot) ? holder : nil
+  mutating func endAsOnlyOne(
+    unmapping unmap: (any AddressSpace, IOVARange) throws(KernelError) -> Void
+  ) throws(KernelError) -> MemoryPages {
+    let held = living
+    held.table.gate.enter()
+    defer { held.table.gate.leave() }
     do throws(PageShareError) {
-      try pages.shares.checkUnshared(pages.allPages, besides: own)
+      try held.pages.shares.checkUnshared(besides: held.isReached ? (held.table, held.slot) : nil)
     } catch {
-      throw KernelError(error, of: pages.byteCount)
+      throw KernelError(error, of: held.pages.byteCount)
     }
-    try endInside(unmapping: unmap)
-  }
-
-  private func endInside(unmapping unmap: (IOVARange) throws(KernelError) -> Void) throws(KernelError) {
-    precondition(!isOver.exchange(true, ordering: .acquiringAndReleasing), "an exposure ends once")
-    let table = space.reservations.exposures
-    if table.isReached(slot) {
-      do throws(KernelError) {
-        try unmap(range)
-      } catch {
-        table.park(slot)
-        pages.shares.keep(holder, until: space)
-        pages.park(in: space.reservations)
-        throw error
-      }
-    }
-    forget()
-  }
-
-  /// Undoes all but the mapping.
-  private func forget() {
-    let table = space.reservations.exposures
-    // Where all exposures of the space were ended, this one's share was too.
-    if table.remove(slot) { Self.end(holder, of: pages.shares) }
-    space.reservations.giveBack(range)
-  }
-
-  private static func end(_ holder: PageShareHolder, of shares: PageShares) {
-    do throws(PageShareError) {
-      try shares.unshare(holder)
-    } catch {
-      preconditionFailure("an exposure's share was ended by somebody else: \(error)")
-    }
+    self.held = nil
+    try held.end(unmapping: unmap)
+    return held.pages
   }
 
   deinit {
-    guard !isOver.load(ordering: .acquiring) else { return }
+    guard let held else { return }
+    held.table.gate.enter()
+    defer { held.table.gate.leave() }
     // A failure parks the pages; there is nobody to tell.
-    _ = try? end()
+    _ = try? held.end()
+  }
+}
+
+extension DMAExposure.Held {
+  var table: ExposureTable { reservations.exposures }
+
+  /// Whether devices reach the pages: not where all exposures of the space were ended.
+  var isReached: Bool { table.isReached(slot, since: epoch) }
+
+  func end() throws(KernelError) {
+    try end { space, range throws(KernelError) in try space.unmapPages(range) }
+  }
+
+  /// Undoes all, inside the gate.
+  func end(unmapping unmap: (any AddressSpace, IOVARange) throws(KernelError) -> Void) throws(KernelError) {
+    if isReached {
+      do throws(KernelError) {
+        try unmap(space, range)
+      } catch {
+        pages.shares.keepExposed(bytes, by: "\(space.label), \(range)", until: space)
+        table.park(slot)
+        pages.park(in: reservations)
+        throw error
+      }
+      pages.shares.unshareExposed(bytes)
+    }
+    table.remove(slot)
+    reservations.giveBack(range)
   }
 }

@@ -6,10 +6,13 @@ internal import SystemPackage
 /// All exposures of one address space, to be found by their addresses.
 ///
 /// An entry is made before its pages are mapped and goes after they are unmapped, so that an address that a
-/// device reaches is always found. Making and removing one allocates nothing, once there were as many before.
+/// device reaches is always found. It is the exposure's record in the ledger of its memory too: a ledger
+/// holds the tables in which to look. Making and removing one allocates nothing, once there were as many before.
 final class ExposureTable: Sendable {
   /// What became of an exposure.
   enum State: Hashable, Sendable {
+    /// Nobody has the slot.
+    case none
     /// Devices reach the pages, or will in a moment.
     case reached
     /// Unmapped with all others; its addresses stay taken as long as its owner has it.
@@ -18,132 +21,173 @@ final class ExposureTable: Sendable {
     case parked
   }
 
-  struct Entry: Sendable {
+  @safe
+  struct Entry: @unchecked Sendable {
     let range: IOVARange
     /// Of the memory.
     let bytes: Range<Int>
     let access: DMAAccess
     let sharing: DMASharing
-    let shares: PageShares
-    let holder: PageShareHolder
+    /// Held by the exposure's owner, and by the entry itself once it is parked.
+    private let ledger: Unmanaged<PageShares>
     var state = State.reached
+
+    init(
+      _ range: IOVARange, of bytes: Range<Int>, _ access: DMAAccess, _ sharing: DMASharing, _ shares: PageShares
+    ) {
+      self.range = range
+      self.bytes = bytes
+      self.access = access
+      self.sharing = sharing
+      unsafe ledger = Unmanaged.passUnretained(shares)
+    }
+
+    var shares: PageShares { unsafe ledger.takeUnretainedValue() }
+    func isOf(_ shares: PageShares) -> Bool { unsafe ledger.toOpaque() == Unmanaged.passUnretained(shares).toOpaque() }
+
+    mutating func park() {
+      state = .parked
+      _ = unsafe ledger.retain()
+    }
+
+    func forget() { if state == .parked { unsafe ledger.release() } }
   }
 
-  private struct Slots {
-    var entries: [Entry?] = []
-    /// Of `entries` that are nil.
+  private struct Slots: ~Copyable {
+    let map = IOVAMap()
+    var entries: [Entry] = []
+    /// Of `entries` that are nobody's.
     var free: [UInt32] = []
+
+    subscript(slot: UInt32) -> Entry {
+      get { entries[Int(slot)] }
+      set { entries[Int(slot)] = newValue }
+    }
   }
 
   /// Entered by whoever makes or ends an exposure, over its kernel call.
   let gate = ExposureGate()
-  private let map = IOVAMap()
   private let slots = Mutex(Slots())
+  /// How often all exposures were ended at once.
+  private let endCount = Atomic<Int>(0)
+  private let isOver = Atomic<Bool>(false)
 
   /// How many there are whose pages are mapped.
-  var count: Int {
-    slots.withLock { $0.entries.count { $0.map { $0.state != .ended } ?? false } }
-  }
+  var count: Int { slots.withLock { $0.entries.count { $0.state == .reached || $0.state == .parked } } }
+
+  /// A count that changes when exposures are ended by somebody else than their owners.
+  var epoch: Int { endCount.load(ordering: .acquiring) }
 
   /// Adds an entry.
   /// - Returns: Its slot, to be given to the other members.
   /// - Throws: `KernelError` `EINVAL` for a range that is longer than 16 TiB.
-  func insert(_ entry: Entry, in space: String) throws(KernelError) -> UInt32 {
-    let slot = slots.withLock { slots in
-      if let slot = slots.free.popLast() {
-        slots.entries[Int(slot)] = entry
-        return slot
+  func insert(_ entry: Entry, in space: @autoclosure () -> String) throws(KernelError) -> UInt32 {
+    let slot = slots.withLock { slots -> UInt32? in
+      let slot = slots.free.last ?? UInt32(truncatingIfNeeded: slots.entries.count)
+      do throws(IOVAMap.Failure) {
+        try slots.map.insert(entry.range, slot: slot)
+      } catch {
+        precondition(error == .tooLong, "ranges are of whole pages, and handed out once: \(error)")
+        return nil
       }
-      slots.entries.append(entry)
-      return UInt32(slots.entries.count - 1)
+      if slots.free.isEmpty {
+        slots.entries.append(entry)
+      } else {
+        slots.free.removeLast()
+        slots[slot] = entry
+      }
+      return slot
     }
-    do throws(IOVAMap.Failure) {
-      try map.insert(entry.range, slot: slot)
-    } catch {
-      forget(slot)
-      precondition(error == .tooLong, "ranges are of whole pages, and handed out once: \(error)")
+    guard let slot else {
       throw KernelError(
-        operation: "expose memory", errno: .invalidArgument, subject: "\(space), \(entry.range)",
+        operation: "expose memory", errno: .invalidArgument, subject: "\(space()), \(entry.range)",
         remedy: "expose at most \(IOVAMap.greatestByteCount) bytes (16 TiB) at once")
     }
     return slot
   }
 
   /// Whether devices reach the pages as far as is known.
-  func isReached(_ slot: UInt32) -> Bool { slots.withLock { $0.entries[Int(slot)]?.state == .reached } }
+  /// - Parameter epoch: From before the insertion.
+  func isReached(_ slot: UInt32, since epoch: Int) -> Bool {
+    epoch == self.epoch || slots.withLock { $0[slot].state == .reached }
+  }
 
   /// Takes the entry of an exposure out whose pages are unmapped.
-  /// - Returns: Whether its share lasts: false where ``end(_:)`` ended it.
-  func remove(_ slot: UInt32) -> Bool {
-    let range = slots.withLock { slots -> IOVARange? in
-      guard let entry = slots.entries[Int(slot)], entry.state == .reached else { return nil }
-      return entry.range
+  func remove(_ slot: UInt32) {
+    slots.withLock { slots in
+      let entry = slots[slot]
+      if entry.state == .reached { Self.unmap(entry.range, in: slots.map) }
+      slots[slot].state = .none
+      slots.free.append(slot)
     }
-    if let range { unmap(range) }
-    forget(slot)
-    return range != nil
   }
 
   /// Notes that the pages could not be unmapped.
-  func park(_ slot: UInt32) { slots.withLock { $0.entries[Int(slot)]?.state = .parked } }
+  func park(_ slot: UInt32) { slots.withLock { $0[slot].park() } }
 
   /// Ends the share of an exposure whose pages are unmapped; its owner does not know yet.
+  ///
+  /// Called by whoever is alone.
   func end(_ slot: UInt32) {
+    endCount.add(1, ordering: .releasing)
     let ended = slots.withLock { slots -> Entry? in
-      guard let entry = slots.entries[Int(slot)], entry.state == .reached else { return nil }
-      slots.entries[Int(slot)]?.state = .ended
+      let entry = slots[slot]
+      guard entry.state == .reached else { return nil }
+      slots[slot].state = .ended
+      Self.unmap(entry.range, in: slots.map)
       return entry
     }
-    guard let ended else { return }
-    unmap(ended.range)
-    do throws(PageShareError) {
-      try ended.shares.unshare(ended.holder)
-    } catch {
-      preconditionFailure("an exposure's share was ended by somebody else: \(error)")
-    }
+    // Its owner holds the ledger, and waits at the gate.
+    if let ended { ended.shares.unshareExposed(ended.bytes) }
   }
 
   /// The slots of those that devices reach.
   var reached: [(slot: UInt32, range: IOVARange)] {
     slots.withLock { slots in
       slots.entries.enumerated().compactMap { index, entry in
-        guard let entry, entry.state == .reached else { return nil }
-        return (UInt32(index), entry.range)
+        entry.state == .reached ? (UInt32(index), entry.range) : nil
       }
     }
   }
 
   /// Those that devices reach, or may reach, by their addresses.
-  var all: [Entry] {
-    slots.withLock { $0.entries.compactMap { $0 } }.filter { $0.state != .ended }
-      .sorted { $0.range.start < $1.range.start }
+  var all: [ExposedRange] {
+    slots.withLock { slots in
+      slots.entries.filter { $0.state == .reached || $0.state == .parked }.map { ExposedRange($0) }
+    }.sorted { $0.range.start < $1.range.start }
   }
 
   /// The one that an address belongs to.
-  func entry(at iova: IOVA) -> Entry? {
-    guard let slot = map.slot(at: iova) else { return nil }
-    return slots.withLock { slots in
-      // Another one may have the slot by now.
-      guard Int(slot) < slots.entries.count, let entry = slots.entries[Int(slot)], entry.state != .ended,
-        entry.range.start <= iova, iova <= entry.range.last
-      else { return nil }
-      return entry
-    }
+  func exposure(at iova: IOVA) -> ExposedRange? {
+    slots.withLock { slots in slots.map.slot(at: iova).map { ExposedRange(slots[$0]) } }
   }
 
-  private func forget(_ slot: UInt32) {
-    // Let go outside the lock: it may be the last holder of a ledger.
-    let old = slots.withLock { slots in
-      defer {
-        slots.entries[Int(slot)] = nil
-        slots.free.append(slot)
+  /// Those of some memory that devices reach, without one of them, and the ledger's pages that they are.
+  func entries(of shares: PageShares, besides own: UInt32?) -> [(range: IOVARange, pages: Range<Int>)] {
+    slots.withLock { slots in
+      slots.entries.indices.compactMap { index in
+        let entry = slots.entries[index]
+        guard entry.state == .reached, entry.isOf(shares), own.map(Int.init) != index else { return nil }
+        return (entry.range, shares.pages(of: entry.bytes))
       }
-      return slots.entries[Int(slot)]
     }
-    _ = consume old
   }
 
-  private func unmap(_ range: IOVARange) {
+  /// Whether the address space is gone.
+  var isClosed: Bool { isOver.load(ordering: .acquiring) }
+
+  /// Ends the table with its address space: nobody may look for what was parked any more.
+  func close() {
+    isOver.store(true, ordering: .releasing)
+    let parked = slots.withLock { slots in
+      defer { slots.entries = [] }
+      return slots.entries.filter { $0.state == .parked }
+    }
+    // Outside the lock: it may be the last holder of a ledger.
+    for entry in parked { entry.forget() }
+  }
+
+  private static func unmap(_ range: IOVARange, in map: borrowing IOVAMap) {
     do throws(IOVAMap.Failure) {
       try map.remove(range)
     } catch {

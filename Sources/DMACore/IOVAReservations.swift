@@ -65,7 +65,8 @@ public final class IOVAReservations: Sendable {
   ///   - limit: The highest address that the device reaches, inclusive.
   /// - Throws: `KernelError`, as the kernel would: `ENOSPC` nothing free, `EEXIST` taken, `EINVAL` not allowed.
   package func take(
-    at address: IOVA?, byteCount: Int, alignment: Int, granule: Int, upTo limit: IOVA, in space: String
+    at address: IOVA?, byteCount: Int, alignment: Int, granule: Int, upTo limit: IOVA,
+    in space: @autoclosure () -> String
   ) throws(KernelError) -> IOVARange {
     let result = state.withLock { state -> Result<IOVARange, IOVAAllocator.Failure> in
       do throws(IOVAAllocator.Failure) {
@@ -102,7 +103,7 @@ public final class IOVAReservations: Sendable {
           )
         }
       throw KernelError(
-        operation: "allocate IOVA", errno: errno, subject: "\(space), \(byteCount) bytes \(place)",
+        operation: "allocate IOVA", errno: errno, subject: "\(space()), \(byteCount) bytes \(place)",
         remedy: remedy)
     }
   }
@@ -149,6 +150,7 @@ public final class IOVAReservations: Sendable {
   public func leakParkedMemory() { state.withLock { $0.parked = [] } }
 
   deinit {
+    exposures.close()
     for pages in state.withLock({ $0.parked }) { _ = unsafe abi_munmap(pages.base, UInt64(pages.byteCount)) }
   }
 }
