@@ -6,25 +6,36 @@ internal import SystemPackage
 /// The fact that pages are mapped for the devices of one address space: made once, ended exactly once.
 @usableFromInline
 struct DMAExposure: ~Copyable, Sendable {
-  /// What it holds; nil once it has ended.
-  private var held: Held?
+  let pages: MemoryPages
+  let space: any AddressSpace
+  private let reservations: IOVAReservations
+  /// Of the memory.
+  private let bytes: Range<Int>
+  /// What it took of the space's addresses.
+  let range: IOVARange
+  /// The device's address of the first byte; not the range's where no IOMMU translates.
+  private(set) var busStart: IOVA
+  private let slot: UInt32
+  /// The table's, from before it was noted there.
+  private let epoch: Int
+  private var isOver = false
 
-  fileprivate struct Held: Sendable {
-    let pages: MemoryPages
-    let space: any AddressSpace
-    let reservations: IOVAReservations
-    let bytes: Range<Int>
-    let range: IOVARange
-    let slot: UInt32
-    /// From before it was noted.
-    let epoch: Int
-    var busStart: IOVA
+  /// Maps pages, and asks where the device finds them.
+  /// - Parameter bytes: Of the memory; whole pages.
+  static func make(
+    of bytes: Range<Int>, of pages: MemoryPages, in space: any AddressSpace, access: DMAAccess,
+    sharing: DMASharing, at iova: IOVA?, addressBits: Int
+  ) throws(KernelError) -> DMAExposure {
+    var exposure = try DMAExposure(
+      of: bytes, of: pages, in: space, access: access, sharing: sharing, at: iova, addressBits: addressBits)
+    // Where it fails, the exposure ends as it goes.
+    exposure.busStart = try busStart(of: exposure.range, in: space, asked: iova, addressBits: addressBits)
+    return exposure
   }
 
   /// Takes addresses, notes who has them, counts the share and maps; what was done is undone, last first, where a
   /// step fails.
-  /// - Parameter bytes: Of the memory; whole pages.
-  init(
+  private init(
     of bytes: Range<Int>, of pages: MemoryPages, in space: any AddressSpace, access: DMAAccess,
     sharing: DMASharing, at iova: IOVA?, addressBits: Int
   ) throws(KernelError) {
@@ -61,17 +72,14 @@ struct DMAExposure: ~Copyable, Sendable {
       reservations.giveBack(range)
       throw error
     }
-    var held = Held(
-      pages: pages, space: space, reservations: reservations, bytes: bytes, range: range, slot: slot, epoch: epoch,
-      busStart: range.start)
-    do throws(KernelError) {
-      held.busStart = try Self.busStart(of: range, in: space, asked: iova, addressBits: addressBits)
-    } catch {
-      // A failure parks the pages; the first error is the one to tell.
-      _ = try? held.end()
-      throw error
-    }
-    self.held = held
+    self.pages = pages
+    self.space = space
+    self.reservations = reservations
+    self.bytes = bytes
+    self.range = range
+    self.slot = slot
+    self.epoch = epoch
+    busStart = range.start
   }
 
   private static func busStart(
@@ -99,93 +107,79 @@ struct DMAExposure: ~Copyable, Sendable {
     max(granule, byteCount >= 1 << 30 ? 1 << 30 : byteCount >= 1 << 21 ? 1 << 21 : granule)
   }
 
-  private var living: Held {
-    guard let held else { preconditionFailure("an exposure is used before its end") }
-    return held
-  }
-
-  var pages: MemoryPages { living.pages }
-  var space: any AddressSpace { living.space }
-  /// What it took of the space's addresses.
-  var range: IOVARange { living.range }
-  /// The device's address of the first byte; not the range's where no IOMMU translates.
-  var busStart: IOVA { living.busStart }
-
   /// Makes what was written to the memory visible to the devices.
   func syncForDevice() {
-    living.space.synchronize(living.range, .forDevice)
+    space.synchronize(range, .forDevice)
     cmmio_write_barrier()
   }
 
   /// Makes what the devices wrote visible in the memory.
   func syncForCPU() {
     cmmio_read_barrier()
-    living.space.synchronize(living.range, .forCPU)
+    space.synchronize(range, .forCPU)
   }
 
   /// Ends it.
   /// - Throws: `KernelError` for the unmap call. The pages are then parked: not usable, not reused, and
   ///   shared until the address space is gone.
   mutating func end() throws(KernelError) {
-    let held = living
-    self.held = nil
-    held.table.gate.enter()
-    defer { held.table.gate.leave() }
-    try held.end()
+    reservations.exposures.gate.enter()
+    defer { reservations.exposures.gate.leave() }
+    precondition(!isOver, "an exposure ends once")
+    isOver = true
+    try undo()
   }
 
   /// Ends it by an unmap call of the space, where no other share of the memory lasts.
   /// - Returns: The memory, which is its owner's alone.
   /// - Throws: `KernelError`: `EBUSY`, naming the others; it is not ended then. Else as ``end()``.
+  @inline(never)
   mutating func endAsOnlyOne(
     unmapping unmap: (any AddressSpace, IOVARange) throws(KernelError) -> Void
   ) throws(KernelError) -> MemoryPages {
-    let held = living
-    held.table.gate.enter()
-    defer { held.table.gate.leave() }
+    reservations.exposures.gate.enter()
+    defer { reservations.exposures.gate.leave() }
     do throws(PageShareError) {
-      try held.pages.shares.checkUnshared(besides: held.isReached ? (held.table, held.slot) : nil)
+      try pages.shares.checkUnshared(besides: isReached ? slot : nil, of: reservations.exposures)
     } catch {
-      throw KernelError(error, of: held.pages.byteCount)
+      throw KernelError(error, of: pages.byteCount)
     }
-    self.held = nil
-    try held.end(unmapping: unmap)
-    return held.pages
+    isOver = true
+    try undo(unmapping: unmap)
+    return pages
   }
-
-  deinit {
-    guard let held else { return }
-    held.table.gate.enter()
-    defer { held.table.gate.leave() }
-    // A failure parks the pages; there is nobody to tell.
-    _ = try? held.end()
-  }
-}
-
-extension DMAExposure.Held {
-  var table: ExposureTable { reservations.exposures }
 
   /// Whether devices reach the pages: not where all exposures of the space were ended.
-  var isReached: Bool { table.isReached(slot, since: epoch) }
+  private var isReached: Bool { reservations.exposures.isReached(slot, since: epoch) }
 
-  func end() throws(KernelError) {
-    try end { space, range throws(KernelError) in try space.unmapPages(range) }
+  private func undo() throws(KernelError) {
+    try undo { space, range throws(KernelError) in try space.unmapPages(range) }
   }
 
   /// Undoes all, inside the gate.
-  func end(unmapping unmap: (any AddressSpace, IOVARange) throws(KernelError) -> Void) throws(KernelError) {
+  private func undo(
+    unmapping unmap: (any AddressSpace, IOVARange) throws(KernelError) -> Void
+  ) throws(KernelError) {
     if isReached {
       do throws(KernelError) {
         try unmap(space, range)
       } catch {
         pages.shares.keepExposed(bytes, by: "\(space.label), \(range)", until: space)
-        table.park(slot)
+        reservations.exposures.park(slot)
         pages.park(in: reservations)
         throw error
       }
       pages.shares.unshareExposed(bytes)
     }
-    table.remove(slot)
+    reservations.exposures.remove(slot)
     reservations.giveBack(range)
+  }
+
+  deinit {
+    if isOver { return }
+    reservations.exposures.gate.enter()
+    defer { reservations.exposures.gate.leave() }
+    // A failure parks the pages; there is nobody to tell.
+    _ = try? undo()
   }
 }

@@ -56,7 +56,7 @@ extension DMAMemory {
   ) throws(KernelError) -> DMAShare {
     let part = bytes ?? 0..<byteCount
     try checkPart(part, sharedWith: space)
-    let exposure = try DMAExposure(
+    let exposure = try DMAExposure.make(
       of: part, of: exposure.pages, in: space, access: access, sharing: sharing, at: iova,
       addressBits: addressBits)
     return DMAShare(exposure, byteCount: part.count)

@@ -32,7 +32,7 @@ public struct DMAShareSet: ~Copyable, Sendable {
     // Where one fails, those before it end with the array.
     var parts: [Part] = []
     for run in runs {
-      let exposure = try DMAExposure(
+      let exposure = try DMAExposure.make(
         of: run, of: pages, in: space, access: access, sharing: sharing, at: nil, addressBits: addressBits)
       parts.append(Part(run, exposure))
     }

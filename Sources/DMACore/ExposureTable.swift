@@ -31,6 +31,8 @@ final class ExposureTable: Sendable {
     /// Held by the exposure's owner, and by the entry itself once it is parked.
     private let ledger: Unmanaged<PageShares>
     var state = State.reached
+    /// The next free slot, where this one is nobody's.
+    var next = noSlot
 
     init(
       _ range: IOVARange, of bytes: Range<Int>, _ access: DMAAccess, _ sharing: DMASharing, _ shares: PageShares
@@ -53,15 +55,25 @@ final class ExposureTable: Sendable {
     func forget() { if state == .parked { unsafe ledger.release() } }
   }
 
+  private static var noSlot: UInt32 { .max }
+
   private struct Slots: ~Copyable {
     let map = IOVAMap()
     var entries: [Entry] = []
-    /// Of `entries` that are nobody's.
-    var free: [UInt32] = []
+    /// The free one that was given back last.
+    var free = noSlot
 
-    subscript(slot: UInt32) -> Entry {
-      get { entries[Int(slot)] }
-      set { entries[Int(slot)] = newValue }
+    func note(_ range: IOVARange, _ slot: UInt32) throws(IOVAMap.Failure) {
+      if !map.insertIntoLeaf(range, slot: slot) { try map.insert(range, slot: slot) }
+    }
+
+    func forget(_ range: IOVARange, _ slot: UInt32) {
+      if map.removeFromLeaf(range, slot: slot) { return }
+      do throws(IOVAMap.Failure) {
+        try map.remove(range)
+      } catch {
+        preconditionFailure("\(range) is in the map as it was inserted: \(error)")
+      }
     }
   }
 
@@ -83,18 +95,19 @@ final class ExposureTable: Sendable {
   /// - Throws: `KernelError` `EINVAL` for a range that is longer than 16 TiB.
   func insert(_ entry: Entry, in space: @autoclosure () -> String) throws(KernelError) -> UInt32 {
     let slot = slots.withLock { slots -> UInt32? in
-      let slot = slots.free.last ?? UInt32(truncatingIfNeeded: slots.entries.count)
+      let isNew = slots.free == Self.noSlot
+      let slot = isNew ? UInt32(truncatingIfNeeded: slots.entries.count) : slots.free
       do throws(IOVAMap.Failure) {
-        try slots.map.insert(entry.range, slot: slot)
+        try slots.note(entry.range, slot)
       } catch {
         precondition(error == .tooLong, "ranges are of whole pages, and handed out once: \(error)")
         return nil
       }
-      if slots.free.isEmpty {
+      if isNew {
         slots.entries.append(entry)
       } else {
-        slots.free.removeLast()
-        slots[slot] = entry
+        slots.free = slots.entries[Int(slot)].next
+        slots.entries[Int(slot)] = entry
       }
       return slot
     }
@@ -109,21 +122,22 @@ final class ExposureTable: Sendable {
   /// Whether devices reach the pages as far as is known.
   /// - Parameter epoch: From before the insertion.
   func isReached(_ slot: UInt32, since epoch: Int) -> Bool {
-    epoch == self.epoch || slots.withLock { $0[slot].state == .reached }
+    epoch == self.epoch || slots.withLock { $0.entries[Int(slot)].state == .reached }
   }
 
   /// Takes the entry of an exposure out whose pages are unmapped.
   func remove(_ slot: UInt32) {
     slots.withLock { slots in
-      let entry = slots[slot]
-      if entry.state == .reached { Self.unmap(entry.range, in: slots.map) }
-      slots[slot].state = .none
-      slots.free.append(slot)
+      let index = Int(slot)
+      if slots.entries[index].state == .reached { slots.forget(slots.entries[index].range, slot) }
+      slots.entries[index].state = .none
+      slots.entries[index].next = slots.free
+      slots.free = slot
     }
   }
 
   /// Notes that the pages could not be unmapped.
-  func park(_ slot: UInt32) { slots.withLock { $0[slot].park() } }
+  func park(_ slot: UInt32) { slots.withLock { $0.entries[Int(slot)].park() } }
 
   /// Ends the share of an exposure whose pages are unmapped; its owner does not know yet.
   ///
@@ -131,10 +145,10 @@ final class ExposureTable: Sendable {
   func end(_ slot: UInt32) {
     endCount.add(1, ordering: .releasing)
     let ended = slots.withLock { slots -> Entry? in
-      let entry = slots[slot]
+      let entry = slots.entries[Int(slot)]
       guard entry.state == .reached else { return nil }
-      slots[slot].state = .ended
-      Self.unmap(entry.range, in: slots.map)
+      slots.entries[Int(slot)].state = .ended
+      slots.forget(entry.range, slot)
       return entry
     }
     // Its owner holds the ledger, and waits at the gate.
@@ -159,7 +173,7 @@ final class ExposureTable: Sendable {
 
   /// The one that an address belongs to.
   func exposure(at iova: IOVA) -> ExposedRange? {
-    slots.withLock { slots in slots.map.slot(at: iova).map { ExposedRange(slots[$0]) } }
+    slots.withLock { slots in slots.map.slot(at: iova).map { ExposedRange(slots.entries[Int($0)]) } }
   }
 
   /// Those of some memory that devices reach, without one of them, and the ledger's pages that they are.
@@ -185,13 +199,5 @@ final class ExposureTable: Sendable {
     }
     // Outside the lock: it may be the last holder of a ledger.
     for entry in parked { entry.forget() }
-  }
-
-  private static func unmap(_ range: IOVARange, in map: borrowing IOVAMap) {
-    do throws(IOVAMap.Failure) {
-      try map.remove(range)
-    } catch {
-      preconditionFailure("\(range) is in the map as it was inserted: \(error)")
-    }
   }
 }

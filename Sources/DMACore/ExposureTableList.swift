@@ -35,11 +35,12 @@ struct ExposureTableList: ~Copyable, @unchecked Sendable {
   }
 
   /// All shares that exposures have of a ledger's pages, without one of them.
-  borrowing func holders(of shares: PageShares, besides own: (table: ExposureTable, slot: UInt32)?) -> [PageShares.NamedHolder] {
+  borrowing func holders(
+    of shares: PageShares, besides own: UInt32?, in ownTable: ExposureTable?
+  ) -> [PageShares.NamedHolder] {
     let tables = members.withLock { $0 }
     return tables.flatMap { member in
-      let ownSlot = own.flatMap { $0.table === member.table ? $0.slot : nil }
-      return member.table.entries(of: shares, besides: ownSlot).map { range, pages in
+      member.table.entries(of: shares, besides: member.table === ownTable ? own : nil).map { range, pages in
         PageShares.NamedHolder(label: "\(member.label), \(range)", pages: pages)
       }
     }

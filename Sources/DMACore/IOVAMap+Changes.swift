@@ -41,6 +41,45 @@ extension IOVAMap {
     return slot
   }
 
+  /// Does what ``insert(_:slot:)`` does where the range lies in one leaf that is there: the common case, in a
+  /// few steps. The caller sees to it that nobody else changes the map.
+  /// - Returns: False where it must be done by the other one, or is refused by it; nothing was changed.
+  @inline(__always)
+  borrowing func insertIntoLeaf(_ range: IOVARange, slot: UInt32) -> Bool {
+    let count = Self.wordCount(of: range)
+    guard let words = unsafe leafWords(of: range), unsafe Self.hasOnly(0, words, count) else { return false }
+    unsafe Self.fill(words, count, with: slot + 1)
+    return true
+  }
+
+  /// The same for ``remove(_:)``, of a range that was inserted with this slot.
+  @inline(__always)
+  borrowing func removeFromLeaf(_ range: IOVARange, slot: UInt32) -> Bool {
+    let count = Self.wordCount(of: range)
+    guard let words = unsafe leafWords(of: range), unsafe Self.hasOnly(slot + 1, words, count) else {
+      return false
+    }
+    unsafe Self.fill(words, count, with: 0)
+    return true
+  }
+
+  private static func wordCount(of range: IOVARange) -> Int {
+    Int(truncatingIfNeeded: range.byteCountMinusOne &>> pageShift) &+ 1
+  }
+
+  /// The words of a range of whole pages that lies in one leaf below 2^48; nil for others.
+  @unsafe @inline(__always)
+  private borrowing func leafWords(of range: IOVARange) -> UnsafeMutablePointer<Atomic<UInt32>>? {
+    let (start, last) = (range.start.rawValue, range.last.rawValue)
+    guard start &>> Self.leafShift == last &>> Self.leafShift, last &>> Self.rootShift == 0,
+      start & (Self.pageByteCount - 1) == 0, ~last & (Self.pageByteCount - 1) == 0
+    else { return nil }
+    // SAFETY: the number of a leaf below 2^48 is within the root.
+    let word = unsafe root[Int(truncatingIfNeeded: start &>> Self.leafShift)].load(ordering: .relaxed)
+    guard word != 0, word & 1 == 0 else { return nil }
+    return unsafe Self.leaf(word) + Int(truncatingIfNeeded: start &>> Self.pageShift) & (Self.leafCount - 1)
+  }
+
   private static func check(_ range: IOVARange) throws(Failure) {
     let mask = pageByteCount - 1
     guard range.start.rawValue & mask == 0, range.last.rawValue & mask == mask else { throw .misaligned }

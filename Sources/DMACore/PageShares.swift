@@ -37,6 +37,7 @@ public final class PageShares: Sendable {
   public let kind: Kind
   /// The size of a page in bytes.
   public let pageByteCount: Int
+  private let pageShift: Int
   private let table: PageShareTable
   private let list = PageShareHolderList()
   private let spaces = ExposureTableList()
@@ -57,7 +58,9 @@ public final class PageShares: Sendable {
     maximum: UInt32 = PageShareTable.largestMaximum
   ) throws(PageShareError) {
     self.kind = kind
+    precondition(pageByteCount.nonzeroBitCount == 1, "a page has a power of two of bytes")
     self.pageByteCount = pageByteCount
+    pageShift = pageByteCount.trailingZeroBitCount
     table = try PageShareTable(pageCount: pageCount, maximum: maximum)
   }
 
@@ -104,7 +107,7 @@ public final class PageShares: Sendable {
 
   /// The pages that bytes of the memory lie in.
   func pages(of bytes: Range<Int>) -> Range<Int> {
-    bytes.lowerBound / pageByteCount..<(bytes.upperBound + pageByteCount - 1) / pageByteCount
+    bytes.lowerBound >> pageShift..<(bytes.upperBound + pageByteCount - 1) >> pageShift
   }
 
   /// Adds one share to each page of some bytes: an exposure's, which is in the table of its address space.
@@ -177,10 +180,14 @@ public final class PageShares: Sendable {
   }
 
   /// Checks that nobody but one exposure, of the whole memory, holds a share.
-  /// - Parameter own: nil where the asker's exposure has ended.
+  /// - Parameters:
+  ///   - own: Its slot; nil where the asker's exposure has ended.
+  ///   - space: Of the slot.
   /// - Throws: `PageShareError`: as ``donate(_:)``.
-  func checkUnshared(besides own: (table: ExposureTable, slot: UInt32)?) throws(PageShareError) {
-    try checkShares(of: 0..<pageCount, own == nil ? 0 : 1) { page in holders(ofPage: page, besides: own) }
+  func checkUnshared(besides own: UInt32?, of space: ExposureTable) throws(PageShareError) {
+    try checkShares(of: 0..<pageCount, own == nil ? 0 : 1) { page in
+      holders(ofPage: page, besides: own, of: space)
+    }
   }
 
   private func checkShares(
@@ -207,9 +214,9 @@ public final class PageShares: Sendable {
   }
 
   private func holders(
-    except exempt: PageShareHolder? = nil, besides own: (table: ExposureTable, slot: UInt32)? = nil
+    except exempt: PageShareHolder? = nil, besides own: UInt32? = nil, of space: ExposureTable? = nil
   ) -> [NamedHolder] {
-    var found = spaces.holders(of: self, besides: own)
+    var found = spaces.holders(of: self, besides: own, in: space)
     list.forEach { holder in
       settle(holder)
       if !holder.isOver && holder !== exempt { found.append(NamedHolder(label: holder.label, pages: holder.pages)) }
@@ -218,9 +225,10 @@ public final class PageShares: Sendable {
   }
 
   private func holders(
-    ofPage page: Int, except exempt: PageShareHolder? = nil, besides own: (table: ExposureTable, slot: UInt32)? = nil
+    ofPage page: Int, except exempt: PageShareHolder? = nil, besides own: UInt32? = nil,
+    of space: ExposureTable? = nil
   ) -> [String] {
-    holders(except: exempt, besides: own).filter { $0.pages.contains(page) }.map(\.label).sorted()
+    holders(except: exempt, besides: own, of: space).filter { $0.pages.contains(page) }.map(\.label).sorted()
   }
 
   private func naming(_ error: PageShareError) -> PageShareError {
