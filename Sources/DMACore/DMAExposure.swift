@@ -8,7 +8,7 @@ internal import SystemPackage
 struct DMAExposure: ~Copyable, Sendable {
   let pages: MemoryPages
   let space: any AddressSpace
-  private let reservations: IOVAReservations
+  private let table: ExposureTable
   /// Of the memory.
   private let bytes: Range<Int>
   /// What it took of the space's addresses.
@@ -23,44 +23,43 @@ struct DMAExposure: ~Copyable, Sendable {
   /// Maps pages, and asks where the device finds them.
   /// - Parameter bytes: Of the memory; whole pages.
   static func make(
-    of bytes: Range<Int>, of pages: MemoryPages, in space: any AddressSpace, access: DMAAccess,
+    of bytes: Range<Int>, of pages: consuming MemoryPages, in space: any AddressSpace, access: DMAAccess,
     sharing: DMASharing, at iova: IOVA?, addressBits: Int
   ) throws(KernelError) -> DMAExposure {
     var exposure = try DMAExposure(
       of: bytes, of: pages, in: space, access: access, sharing: sharing, at: iova, addressBits: addressBits)
-    // Where it fails, the exposure ends as it goes.
-    exposure.busStart = try busStart(of: exposure.range, in: space, asked: iova, addressBits: addressBits)
+    // Where it fails, the exposure ends as it goes; see "compiler bugs" in Safety.md for why it is a method.
+    try exposure.findBusStart(asked: iova, addressBits: addressBits)
     return exposure
   }
 
   /// Takes addresses, notes who has them, counts the share and maps; what was done is undone, last first, where a
   /// step fails.
+  @inline(__always)
   private init(
-    of bytes: Range<Int>, of pages: MemoryPages, in space: any AddressSpace, access: DMAAccess,
+    of bytes: Range<Int>, of pages: consuming MemoryPages, in space: any AddressSpace, access: DMAAccess,
     sharing: DMASharing, at iova: IOVA?, addressBits: Int
   ) throws(KernelError) {
     precondition((1...64).contains(addressBits), "a device drives 1 to 64 address bits")
-    let (reservations, granule) = (space.reservations, space.granuleByteCount)
-    let table = reservations.exposures
+    let table = space.reservations.exposures
+    let granule = space.granuleByteCount
+    let request = IOVARequest(
+      address: iova, byteCount: bytes.count, alignment: Self.alignment(bytes.count, granule), granule: granule,
+      limit: .highest(addressBits: addressBits))
+    guard UInt64(bytes.count) <= IOVAMap.greatestByteCount else { throw Self.tooLong(request, in: space) }
     table.gate.enter()
     defer { table.gate.leave() }
     let epoch = table.epoch
-    let range = try reservations.take(
-      at: iova, byteCount: bytes.count, alignment: Self.alignment(bytes.count, granule), granule: granule,
-      upTo: .highest(addressBits: addressBits), in: space.label)
-    let slot: UInt32
-    do throws(KernelError) {
-      slot = try table.insert(
-        ExposureTable.Entry(range, of: bytes, access, sharing, pages.shares), in: space.label)
+    let (range, slot): (IOVARange, UInt32)
+    do throws(IOVAAllocator.Failure) {
+      (range, slot) = try table.insert(request, of: bytes, access, sharing, pages.shares)
     } catch {
-      reservations.giveBack(range)
-      throw error
+      throw request.refused(error, by: space.label, allowing: table.allowed)
     }
     do throws(PageShareError) {
-      try pages.shares.shareExposed(bytes, in: table, space.label)
+      try pages.shares.shareExposed(bytes, in: table, of: space)
     } catch {
-      table.remove(slot)
-      reservations.giveBack(range)
+      table.remove(slot, range)
       throw KernelError(error, of: pages.byteCount)
     }
     do throws(KernelError) {
@@ -68,13 +67,12 @@ struct DMAExposure: ~Copyable, Sendable {
       try unsafe space.mapPages(base, to: range, access: access, sharing: sharing)
     } catch {
       pages.shares.unshareExposed(bytes)
-      table.remove(slot)
-      reservations.giveBack(range)
+      table.remove(slot, range)
       throw error
     }
     self.pages = pages
     self.space = space
-    self.reservations = reservations
+    self.table = table
     self.bytes = bytes
     self.range = range
     self.slot = slot
@@ -82,11 +80,17 @@ struct DMAExposure: ~Copyable, Sendable {
     busStart = range.start
   }
 
-  private static func busStart(
-    of range: IOVARange, in space: any AddressSpace, asked iova: IOVA?, addressBits: Int
-  ) throws(KernelError) -> IOVA {
+  @inline(never)
+  private static func tooLong(_ request: IOVARequest, in space: any AddressSpace) -> KernelError {
+    KernelError(
+      operation: "expose memory", errno: .invalidArgument, subject: "\(space.label), \(request.byteCount) bytes",
+      remedy: "expose at most \(IOVAMap.greatestByteCount) bytes (16 TiB) at once")
+  }
+
+  @inline(__always)
+  private mutating func findBusStart(asked iova: IOVA?, addressBits: Int) throws(KernelError) {
     let start = try space.busAddress(of: range)
-    if start == range.start { return start }
+    if start == range.start { return }
     let (last, isBeyond) = start.rawValue.addingReportingOverflow(range.byteCountMinusOne)
     guard !isBeyond, last <= IOVA.highest(addressBits: addressBits).rawValue else {
       throw KernelError(
@@ -99,7 +103,7 @@ struct DMAExposure: ~Copyable, Sendable {
         operation: "expose", errno: .invalidArgument, subject: "\(space.label), physical address \(start)",
         remedy: "without an IOMMU the address is the memory's own; ask for none")
     }
-    return start
+    busStart = start
   }
 
   /// A whole huge page can only be one entry of the IOMMU's page table where the IOVA is aligned to it too.
@@ -123,8 +127,8 @@ struct DMAExposure: ~Copyable, Sendable {
   /// - Throws: `KernelError` for the unmap call. The pages are then parked: not usable, not reused, and
   ///   shared until the address space is gone.
   mutating func end() throws(KernelError) {
-    reservations.exposures.gate.enter()
-    defer { reservations.exposures.gate.leave() }
+    table.gate.enter()
+    defer { table.gate.leave() }
     precondition(!isOver, "an exposure ends once")
     isOver = true
     try undo()
@@ -137,48 +141,56 @@ struct DMAExposure: ~Copyable, Sendable {
   mutating func endAsOnlyOne(
     unmapping unmap: (any AddressSpace, IOVARange) throws(KernelError) -> Void
   ) throws(KernelError) -> MemoryPages {
-    reservations.exposures.gate.enter()
-    defer { reservations.exposures.gate.leave() }
+    table.gate.enter()
+    defer { table.gate.leave() }
+    let isReached = isReached
     do throws(PageShareError) {
-      try pages.shares.checkUnshared(besides: isReached ? slot : nil, of: reservations.exposures)
+      try pages.shares.checkUnshared(besides: isReached ? slot : nil, of: table)
     } catch {
       throw KernelError(error, of: pages.byteCount)
     }
     isOver = true
-    try undo(unmapping: unmap)
+    try undo(isReached, unmapping: unmap)
     return pages
   }
 
   /// Whether devices reach the pages: not where all exposures of the space were ended.
-  private var isReached: Bool { reservations.exposures.isReached(slot, since: epoch) }
+  private var isReached: Bool { table.isReached(slot, since: epoch) }
 
   private func undo() throws(KernelError) {
-    try undo { space, range throws(KernelError) in try space.unmapPages(range) }
+    try undo(isReached) { space, range throws(KernelError) in try space.unmapPages(range) }
   }
 
   /// Undoes all, inside the gate.
+  @inline(__always)
   private func undo(
+    _ isReached: Bool,
     unmapping unmap: (any AddressSpace, IOVARange) throws(KernelError) -> Void
   ) throws(KernelError) {
     if isReached {
       do throws(KernelError) {
         try unmap(space, range)
       } catch {
-        pages.shares.keepExposed(bytes, by: "\(space.label), \(range)", until: space)
-        reservations.exposures.park(slot)
-        pages.park(in: reservations)
+        park()
         throw error
       }
       pages.shares.unshareExposed(bytes)
     }
-    reservations.exposures.remove(slot)
-    reservations.giveBack(range)
+    table.remove(slot, range)
+  }
+
+  /// The pages could not be unmapped.
+  @inline(never)
+  private func park() {
+    pages.shares.keepExposed(bytes, by: "\(space.label), \(range)", until: space)
+    table.park(slot)
+    pages.park(in: space.reservations)
   }
 
   deinit {
     if isOver { return }
-    reservations.exposures.gate.enter()
-    defer { reservations.exposures.gate.leave() }
+    table.gate.enter()
+    defer { table.gate.leave() }
     // A failure parks the pages; there is nobody to tell.
     _ = try? undo()
   }

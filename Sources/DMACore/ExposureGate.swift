@@ -28,12 +28,12 @@ struct ExposureGate: ~Copyable, @unchecked Sendable {
 
   @inline(__always)
   borrowing func enter() {
-    if _slowPath(word.add(2, ordering: .acquiring).oldValue & 1 != 0) { enterLate() }
+    if _slowPath(word.wrappingAdd(2, ordering: .acquiring).oldValue & 1 != 0) { enterLate() }
   }
 
   @inline(__always)
   borrowing func leave() {
-    if _slowPath(word.subtract(2, ordering: .releasing).newValue == 1) { wakeAll() }
+    if _slowPath(word.wrappingSubtract(2, ordering: .releasing).newValue == 1) { wakeAll() }
   }
 
   @inline(never)
@@ -41,7 +41,7 @@ struct ExposureGate: ~Copyable, @unchecked Sendable {
     repeat {
       leave()
       sleep { word.load(ordering: .acquiring) & 1 != 0 }
-    } while word.add(2, ordering: .acquiring).oldValue & 1 != 0
+    } while word.wrappingAdd(2, ordering: .acquiring).oldValue & 1 != 0
   }
 
   borrowing func enterAlone() {

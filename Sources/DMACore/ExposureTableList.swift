@@ -15,12 +15,11 @@ struct ExposureTableList: ~Copyable, @unchecked Sendable {
   private let members = Mutex<[Member]>([])
 
   /// Remembers an address space.
-  /// - Parameter label: For messages.
   @inline(__always)
-  borrowing func note(_ table: ExposureTable, _ label: @autoclosure () -> String) {
+  borrowing func note(_ table: ExposureTable, of space: any AddressSpace) {
     let pointer = unsafe UnsafeRawPointer(Unmanaged.passUnretained(table).toOpaque())
     if unsafe latest.load(ordering: .relaxed) == pointer { return }
-    unsafe note(pointer, table, label())
+    unsafe note(pointer, table, space.label)
   }
 
   @inline(never)

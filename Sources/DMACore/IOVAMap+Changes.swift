@@ -46,20 +46,29 @@ extension IOVAMap {
   /// - Returns: False where it must be done by the other one, or is refused by it; nothing was changed.
   @inline(__always)
   borrowing func insertIntoLeaf(_ range: IOVARange, slot: UInt32) -> Bool {
-    let count = Self.wordCount(of: range)
-    guard let words = unsafe leafWords(of: range), unsafe Self.hasOnly(0, words, count) else { return false }
-    unsafe Self.fill(words, count, with: slot + 1)
-    return true
+    unsafe leafWords(of: range).map { unsafe Self.change($0, Self.wordCount(of: range), from: 0, to: slot &+ 1) }
+      ?? false
   }
 
   /// The same for ``remove(_:)``, of a range that was inserted with this slot.
   @inline(__always)
   borrowing func removeFromLeaf(_ range: IOVARange, slot: UInt32) -> Bool {
-    let count = Self.wordCount(of: range)
-    guard let words = unsafe leafWords(of: range), unsafe Self.hasOnly(slot + 1, words, count) else {
-      return false
+    unsafe leafWords(of: range).map { unsafe Self.change($0, Self.wordCount(of: range), from: slot &+ 1, to: 0) }
+      ?? false
+  }
+
+  /// Changes words that all have one value; false where they have not.
+  @unsafe @inline(__always)
+  private static func change(
+    _ words: UnsafeMutablePointer<Atomic<UInt32>>, _ count: Int, from old: UInt32, to new: UInt32
+  ) -> Bool {
+    if count == 1 {
+      guard unsafe words.pointee.load(ordering: .relaxed) == old else { return false }
+      unsafe words.pointee.store(new, ordering: .releasing)
+      return true
     }
-    unsafe Self.fill(words, count, with: 0)
+    guard unsafe hasOnly(old, words, count) else { return false }
+    unsafe fill(words, count, with: new)
     return true
   }
 
@@ -163,18 +172,24 @@ extension IOVAMap {
     }
   }
 
-  // A large mapping has many words: eight at a time, for half the instructions.
+  // A large mapping has many words: sixteen at a time, and two in one access.
 
   @unsafe @_noLocks
   private static func hasOnly(_ value: UInt32, _ words: UnsafeMutablePointer<Atomic<UInt32>>, _ count: Int)
     -> Bool
   {
     var place = 0
-    while place &+ 8 <= count {
-      var difference: UInt32 = 0
-      for step in 0..<8 { unsafe difference |= words[place &+ step].load(ordering: .relaxed) ^ value }
+    while place < count, unsafe !isPair(words + place) || count &- place < 16 {
+      if unsafe words[place].load(ordering: .relaxed) != value { return false }
+      place &+= 1
+    }
+    let both = UInt64(value) << 32 | UInt64(value)
+    while place &+ 16 <= count {
+      let pairs = unsafe pairs(words + place)
+      var difference: UInt64 = 0
+      for step in 0..<8 { unsafe difference |= pairs[step].load(ordering: .relaxed) ^ both }
       if difference != 0 { return false }
-      place &+= 8
+      place &+= 16
     }
     while place < count {
       if unsafe words[place].load(ordering: .relaxed) != value { return false }
@@ -188,14 +203,34 @@ extension IOVAMap {
     _ words: UnsafeMutablePointer<Atomic<UInt32>>, _ count: Int, with value: UInt32
   ) {
     var place = 0
-    while place &+ 8 <= count {
-      for step in 0..<8 { unsafe words[place &+ step].store(value, ordering: .releasing) }
-      place &+= 8
+    while place < count, unsafe !isPair(words + place) || count &- place < 16 {
+      unsafe words[place].store(value, ordering: .releasing)
+      place &+= 1
+    }
+    let both = UInt64(value) << 32 | UInt64(value)
+    while place &+ 16 <= count {
+      let pairs = unsafe pairs(words + place)
+      for step in 0..<8 { unsafe pairs[step].store(both, ordering: .releasing) }
+      place &+= 16
     }
     while place < count {
       unsafe words[place].store(value, ordering: .releasing)
       place &+= 1
     }
+  }
+
+  @unsafe @inline(__always)
+  private static func isPair(_ word: UnsafeMutablePointer<Atomic<UInt32>>) -> Bool {
+    UInt(bitPattern: word) & 7 == 0
+  }
+
+  /// Two words as one, for a look-up sees either of them as it was or as it is.
+  @unsafe @inline(__always)
+  private static func pairs(
+    _ words: UnsafeMutablePointer<Atomic<UInt32>>
+  ) -> UnsafeMutablePointer<Atomic<UInt64>> {
+    // SAFETY: both halves are plain words of the same leaf, at a multiple of 8 bytes.
+    unsafe UnsafeMutableRawPointer(words).assumingMemoryBound(to: Atomic<UInt64>.self)
   }
 
   private borrowing func makeRoot(

@@ -11,12 +11,12 @@ internal import Synchronization
 ///
 /// ```
 /// UnsharedMemory ──expose──▶ DMAMemory ──share(with:)──▶ DMAShare        calls, in this order
-///        └──────────┬────────────┴──────────────┘                        1. addresses: reservations.take
-///              MemoryPages (one per mapping)                             2. record:    exposures.insert
-///               ├─ the mapping: unmapped when all let go and            3. ledger:    shares.shareExposed
-///               │  the ledger lets it be donated                        4. kernel:    space.mapPages
-///               └─ PageShares: a word per page + where to look          the end runs 4 to 1; a failure
-///                  for the holders                                      undoes what was done, last first
+///        └──────────┬────────────┴──────────────┘                        1. addresses and record: table.insert
+///              MemoryPages (one per mapping)                             2. ledger:    shares.shareExposed
+///               ├─ the mapping: unmapped when all let go and            3. kernel:    space.mapPages
+///               │  the ledger lets it be donated                        the end runs 3 to 1; a failure
+///               └─ PageShares: a word per page + where to look          undoes what was done, last first
+///                  for the holders
 /// ```
 /// An unmap that fails leaves the pages shared until the address space is gone.
 ///
@@ -78,7 +78,8 @@ public final class PageShares: Sendable {
   /// - Returns: The share, to be ended by ``unshare(_:)``.
   /// - Throws: `PageShareError`: `saturated`, `donated`, `deviceMemory` or `badRange`.
   public func share(_ pages: Range<Int>, by label: String) throws(PageShareError) -> PageShareHolder {
-    try check(pages)
+    try table.check(pages)
+    guard kind == .hostMemory else { throw Self.isNoHostMemory(pages) }
     let holder = PageShareHolder(label, pages, of: ObjectIdentifier(self))
     // Before the counts: who finds a page shared always finds by whom.
     list.push(holder)
@@ -106,19 +107,26 @@ public final class PageShares: Sendable {
   }
 
   /// The pages that bytes of the memory lie in.
+  @inline(__always)
   func pages(of bytes: Range<Int>) -> Range<Int> {
     bytes.lowerBound >> pageShift..<(bytes.upperBound + pageByteCount - 1) >> pageShift
   }
 
   /// Adds one share to each page of some bytes: an exposure's, which is in the table of its address space.
   /// - Throws: `PageShareError`: as ``share(_:by:)``.
+  @inline(__always)
   func shareExposed(
-    _ bytes: Range<Int>, in space: ExposureTable, _ label: @autoclosure () -> String
+    _ bytes: Range<Int>, in exposures: ExposureTable, of space: any AddressSpace
   ) throws(PageShareError) {
     let pages = pages(of: bytes)
-    try check(pages)
+    guard kind == .hostMemory else { throw Self.isNoHostMemory(pages) }
     // Before the counts: who finds a page shared always finds by whom.
-    spaces.note(space, label())
+    spaces.note(exposures, of: space)
+    if !table.add(pages) { try shareOrExplain(pages) }
+  }
+
+  @inline(never)
+  private func shareOrExplain(_ pages: Range<Int>) throws(PageShareError) {
     do throws(PageShareError) {
       try table.share(pages)
     } catch {
@@ -127,11 +135,10 @@ public final class PageShares: Sendable {
   }
 
   /// Ends the share of an exposure.
+  @inline(__always)
   func unshareExposed(_ bytes: Range<Int>) {
-    do throws(PageShareError) {
-      try table.unshare(pages(of: bytes))
-    } catch {
-      preconditionFailure("an exposure's share was ended by somebody else: \(error)")
+    guard table.subtract(pages(of: bytes)) else {
+      preconditionFailure("an exposure's share was ended by somebody else")
     }
   }
 
@@ -142,11 +149,8 @@ public final class PageShares: Sendable {
     list.push(holder)
   }
 
-  private func check(_ pages: Range<Int>) throws(PageShareError) {
-    try table.check(pages)
-    guard kind == .hostMemory else {
-      throw PageShareError(.deviceMemory, pages: pages, page: pages.lowerBound)
-    }
+  private static func isNoHostMemory(_ pages: Range<Int>) -> PageShareError {
+    PageShareError(.deviceMemory, pages: pages, page: pages.lowerBound)
   }
 
   /// Keeps a share whose end failed: its pages stay shared until `keeper`, which the devices' access depends
@@ -185,11 +189,13 @@ public final class PageShares: Sendable {
   ///   - space: Of the slot.
   /// - Throws: `PageShareError`: as ``donate(_:)``.
   func checkUnshared(besides own: UInt32?, of space: ExposureTable) throws(PageShareError) {
+    if table.firstPage(in: 0..<pageCount, whoseWordIsNot: own == nil ? 0 : 1) == nil { return }
     try checkShares(of: 0..<pageCount, own == nil ? 0 : 1) { page in
       holders(ofPage: page, besides: own, of: space)
     }
   }
 
+  @inline(never)
   private func checkShares(
     of pages: Range<Int>, _ own: UInt32, _ others: (Int) -> [String]
   ) throws(PageShareError) {
