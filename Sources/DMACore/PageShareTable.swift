@@ -105,6 +105,7 @@ public struct PageShareTable: ~Copyable, @unchecked Sendable {
   }
 
   /// The first page whose word is another than `word`.
+  @inline(__always)
   func firstPage(in pages: Range<Int>, whoseWordIsNot word: UInt32) -> Refusal? {
     for page in pages {
       let seen = unsafe words[page].load(ordering: .acquiring)
