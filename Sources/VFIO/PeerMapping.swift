@@ -42,15 +42,7 @@ public struct PeerMapping: ~Copyable, Sendable {
       container.reservations.giveBack(range)
     }
 
-    deinit {
-      guard !isOver.load(ordering: .acquiring) else { return }
-      do throws(KernelError) {
-        try container.unmapPages(range)
-        container.reservations.giveBack(range)
-      } catch {
-        container.reservations.keep(owner)
-      }
-    }
+    deinit { _ = try? end() }
   }
 
   init(

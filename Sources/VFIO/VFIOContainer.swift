@@ -126,25 +126,38 @@ public final class VFIOContainer: AddressSpace {
     _ base: UnsafeMutableRawPointer, to range: IOVARange, access: DMAAccess, sharing: DMASharing
   ) throws(KernelError) {
     if let lockedPages { return try unsafe lockedPages.lock(base, for: range, in: label) }
+    var flags: UInt32 = 0
+    if access.contains(.read) { flags |= ABI_VFIO_DMA_MAP_FLAG_READ }
+    if access.contains(.write) { flags |= ABI_VFIO_DMA_MAP_FLAG_WRITE }
+    do throws(KernelError) {
+      try unsafe map(base, to: range, flags: flags)
+    } catch {
+      guard error.errno == .noSpace, let budget = try? mappingBudget(), let available = budget.available
+      else { throw error }
+      // An exposure is counted before its pages are mapped.
+      let used = exposure(at: range.start) == nil ? budget.used : budget.used - 1
+      throw error.advising("\(MappingBudget.Shortage(needed: 1, used: used, available: available))")
+    }
+  }
+
+  /// One of the map calls: for a new mapping, or a new address of one that is suspended.
+  /// - Parameter purpose: What an error adds to the range.
+  @unsafe
+  func map(
+    _ base: UnsafeMutableRawPointer, to range: IOVARange, flags: UInt32, _ purpose: StaticString = ""
+  ) throws(KernelError) {
     var command = abi_vfio_iommu_type1_dma_map()
-    if access.contains(.read) { command.flags |= ABI_VFIO_DMA_MAP_FLAG_READ }
-    if access.contains(.write) { command.flags |= ABI_VFIO_DMA_MAP_FLAG_WRITE }
+    command.flags = flags
     command.vaddr = UInt64(UInt(bitPattern: base))
     command.iova = range.start.rawValue
     command.size = range.byteCountMinusOne + 1
     let fd = owned.rawValue
     do throws(KernelError) {
-      try kernelCall("VFIO_IOMMU_MAP_DMA", on: "\(label), \(range)") {
+      try kernelCall("VFIO_IOMMU_MAP_DMA", on: "\(label), \(range)\(purpose)") {
         unsafe abi_vfio_iommu_map_dma(fd, &command)
       }
     } catch {
-      guard error.errno == .noSpace, let budget = try? mappingBudget(), let available = budget.available
-      else {
-        throw error.advisingOnMemoryLock(mapping: Int(command.size))
-      }
-      // An exposure is counted before its pages are mapped.
-      let used = exposure(at: range.start) == nil ? budget.used : budget.used - 1
-      throw error.advising("\(MappingBudget.Shortage(needed: 1, used: used, available: available))")
+      throw error.advisingOnMemoryLock(mapping: Int(command.size))
     }
   }
 

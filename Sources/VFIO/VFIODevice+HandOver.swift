@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import CLinuxABI
 internal import DMACore
 public import IOMMUFD
 public import LinuxHandles
@@ -82,13 +81,7 @@ extension VFIODevice {
   public init(
     adopting descriptor: consuming OwnedDescriptor, at address: PCIAddress, id: IOMMUFDObjectID, in ioas: IOAS
   ) throws(KernelError) {
-    let fd = descriptor.rawValue
-    var attach = abi_vfio_device_attach_iommufd_pt()
-    attach.pt_id = ioas.id.rawValue
-    try kernelCall("VFIO_DEVICE_ATTACH_IOMMUFD_PT", on: "\(address), \(ioas.label)") {
-      unsafe abi_vfio_device_attach_iommufd_pt(fd, &attach)
-    }
-    try ioas.refreshAllowedRanges()
+    try Self.attach(descriptor.rawValue, at: address, to: ioas)
     try self.init(
       address, VFIODeviceHandle(descriptor, parent: ioas), mode: .iommufd, addressSpace: ioas, id: id,
       node: nil)

@@ -93,13 +93,9 @@ public final class VFIOGroup: Sendable {
   /// - Throws: `KernelError` for `VFIO_GROUP_GET_DEVICE_FD`: `EBUSY` where it is open already, `ENODEV` where
   ///   the group has no such device bound to a VFIO driver, `EACCES` or `EINVAL` for its token.
   func open(_ address: PCIAddress, token: VFToken?) throws(KernelError) -> OwnedDescriptor {
-    let fd = owned.rawValue
     let name = token?.deviceName(address) ?? address.description
     do throws(KernelError) {
-      return OwnedDescriptor(
-        adopting: try kernelCall("VFIO_GROUP_GET_DEVICE_FD", on: "\(address)") {
-          unsafe name.withCString { unsafe abi_vfio_group_get_device_fd(fd, $0) }
-        })
+      return try openDevice(named: name, subject: "\(address)")
     } catch {
       throw error.errno == .operationNotSupportedByDevice
         ? error.advising("bind the function first: vfioctl bind \(address)") : error.advisingOnToken(token)

@@ -84,7 +84,7 @@ extension DeviceTests {
       let range = IOVARange(start: IOVA(0x10_0000), last: IOVA(0x17_ffff))
       let log = try into.startDMALog(of: [range])
       let pages = try log.report(of: range)
-      #expect(log.pageByteCount == 4096 && pages.words.count == 2 && pages.dirtyPages.isEmpty)
+      #expect(log.pageByteCount == 4096 && pages.range == range && pages.dirtyPageCount == 0)
       let odd = #expect(throws: KernelError.self) { _ = try log.report(of: range, pageByteCount: 512) }
       #expect(odd?.errno == .invalidArgument)
       try log.stop()

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import DMACore
 import DeviceRegisters
-import DriverCore
 import IOMMUFD
 import LinuxHandles
 import PCIBus
@@ -17,7 +16,7 @@ extension DeviceTests {
     private struct Scene: ~Copyable {
       let peer: VFIODevice
       let device: VFIODevice
-      let registers: RegisterWindow
+      let engine: EduEngine
       let landing: DMAMemory
       let space: IOAS
 
@@ -26,14 +25,14 @@ extension DeviceTests {
         let device = try LabFunction.open(LabFunction.edu, .iommufd)
         let somebody = device.addressSpace as? IOAS
         let space = try #require(somebody)
-        let registers = try device.mapBAR(.bar0)
+        let engine = EduEngine(try device.mapBAR(.bar0))
         let landing = try space.expose(UnsharedMemory(byteCount: 4096), access: .readWrite, addressBits: 28)
         try device.setBusMaster(true)
         let buffer = try peer.mapBAR(.bar2)
         for word in 0..<16 { buffer.store(UInt32(0xc0de_0000) + UInt32(word), at: 8192 + 4 * word) }
         self.peer = peer
         self.device = device
-        self.registers = registers
+        self.engine = engine
         self.landing = landing
         self.space = space
       }
@@ -43,18 +42,10 @@ extension DeviceTests {
       /// Lets edu copy the first 64 bytes at an address to our memory, by way of its own buffer.
       func firstWord(behind iova: IOVA) throws -> UInt32 {
         landing.store(UInt32(0), at: 0)
-        try transfer(from: iova.rawValue, to: 0x40000, command: 1)
-        try transfer(from: 0x40000, to: landing.iova.rawValue, command: 3)
+        try engine.load(from: iova, byteCount: 64)
+        try engine.store(to: landing.iova, byteCount: 64)
         landing.syncForCPU()
         return landing.load(UInt32.self, at: 0, ordering: .acquiring)
-      }
-
-      private func transfer(from source: UInt64, to destination: UInt64, command: UInt64) throws {
-        registers.store(source, at: 0x80)
-        registers.store(destination, at: 0x88)
-        registers.store(UInt64(64), at: 0x90)
-        registers.store(command, at: 0x98)
-        try Deadline(.seconds(2)).poll("transfer") { registers.load(UInt64.self, at: 0x98) & 1 == 0 }
       }
     }
 

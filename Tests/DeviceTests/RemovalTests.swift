@@ -161,6 +161,17 @@ extension DeviceTests {
           #expect(triggered?.errno == .operationNotSupportedByDevice)
           let armed = #expect(throws: KernelError.self) { _ = try device.armInterrupts(.intx, count: 1) }
           #expect(armed != nil)
+          let refusals = [
+            #expect(throws: KernelError.self) { _ = try device.probe(.migration) },
+            #expect(throws: KernelError.self) { _ = try device.migration.methods() },
+            #expect(throws: KernelError.self) { _ = try device.hotResetInfo() },
+            #expect(throws: KernelError.self) { try device.hotReset() },
+            #expect(throws: KernelError.self) { _ = try device.exportDMABuf(of: .bar0, [0..<4096]) },
+          ]
+          for refusal in refusals {
+            #expect(refusal?.errno == .operationNotSupportedByDevice, "\(refusal as Any)")
+            #expect(refusal?.remedy?.contains("taken away") == true, "\(refusal as Any)")
+          }
           _ = try memory.reclaim()
           try doorbell.close()
         }
