@@ -89,7 +89,7 @@ extension DeviceTests {
     }
 
     /// Root may lock without limit; a process without CAP_IPC_LOCK may not, and is told the numbers.
-    @Test(arguments: [VFIOMode.iommufd, .type1v2])
+    @Test(arguments: LabFunction.eachInterface)
     func tooLittleLockableMemoryIsToldInNumbers(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let space = device.addressSpace
