@@ -18,6 +18,8 @@ extension VFIODevice {
 
   /// Resets the whole bus or slot that the device is on, with all functions there, and forbids DMA of this one.
   ///
+  /// Vectors stay armed, of all functions; a line of this one waits no more for `rearm()`.
+  ///
   /// The kernel wants a proof that everything which it resets is the caller's. A device that was opened by its
   /// own node proves it by its iommufd: all functions are bound to it. One that was opened through its group
   /// proves it by the open groups; its own need not be given.
@@ -29,6 +31,7 @@ extension VFIODevice {
   public borrowing func hotReset(owning groups: [VFIOGroup] = []) throws(KernelError) {
     var tries = 0
     try resetBus(owning: groups, tries: &tries)
+    try interrupts.restore()
     // The kernel restores the command register that it saved, bus master included.
     try configuration.setBusMaster(false)
   }
