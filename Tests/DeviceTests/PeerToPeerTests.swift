@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import DMACore
 import DeviceRegisters
+import DriverCore
 import IOMMUFD
 import LinuxHandles
 import PCIBus
@@ -20,8 +21,9 @@ extension DeviceTests {
       let landing: DMAMemory
       let space: IOAS
 
-      init() throws {
-        let peer = try LabFunction.open(LabFunction.nvme, .iommufd)
+      init() throws { try self.init(LabFunction.open(LabFunction.nvme, .iommufd)) }
+
+      init(_ peer: consuming VFIODevice) throws {
         let device = try LabFunction.open(LabFunction.edu, .iommufd)
         let somebody = device.addressSpace as? IOAS
         let space = try #require(somebody)
@@ -73,6 +75,46 @@ extension DeviceTests {
       #expect(try scene.firstWord(behind: mapping.iova) == 0xc0de_0000)
       try scene.peer.reset()
       #expect(try scene.firstWord(behind: mapping.iova) != 0xc0de_0000)
+    }
+
+    /// D3 by the power management capability, and by the kernel's own low power.
+    @Test(arguments: [true, false])
+    func sleepKillsAMapping(_ isLowPower: Bool) throws {
+      let scene = try Scene()
+      let mapping = try scene.space.map(scene.export(), addressBits: 28)
+      #expect(try scene.firstWord(behind: mapping.iova) == 0xc0de_0000)
+      if isLowPower {
+        let sleep = try scene.peer.enterLowPower()
+        #expect(try scene.firstWord(behind: mapping.iova) != 0xc0de_0000)
+        try sleep.exit()
+      } else {
+        try scene.peer.setPowerState(3)
+        #expect(try scene.firstWord(behind: mapping.iova) != 0xc0de_0000)
+        try scene.peer.setPowerState(0)
+      }
+      #expect(try scene.firstWord(behind: mapping.iova) != 0xc0de_0000, "it stays dead")
+      let iova = mapping.iova
+      try mapping.unmap()
+      let again = try scene.space.map(scene.export(), at: iova, addressBits: 28)
+      #expect(try scene.firstWord(behind: again.iova) == 0xc0de_0000)
+    }
+
+    /// A device with plain memory for a BAR is plugged in, mapped for its peer, and pulled out.
+    @Test func anUnpluggedDeviceTakesItsMappingAlong() throws {
+      let monitor = try LabMonitor()
+      let memory: [String: Any] = ["qom-type": "memory-backend-ram", "id": "shared", "size": 1 << 20]
+      try monitor.command("object-add", memory)
+      defer { _ = try? monitor.command("object-del", ["id": "shared"]) }
+      let address = try HotSlot.plug("ivshmem-plain", on: monitor, ["memdev": "shared"])
+      let scene = try Scene(LabFunction.open(address, .iommufd))
+      let mapping = try scene.space.map(scene.export(), addressBits: 28)
+      #expect(try scene.firstWord(behind: mapping.iova) == 0xc0de_0000)
+      try monitor.unplug("hot")
+      #expect(try scene.peer.events.wait(until: Deadline(.seconds(60))) == .removalRequested)
+      try scene.peer.revoke()
+      try HotSlot.requireUnplugged(address, on: monitor)
+      #expect(try scene.firstWord(behind: mapping.iova) != 0xc0de_0000)
+      try mapping.unmap()
     }
 
     @Test func oneRangeIsTaken() throws {
