@@ -89,7 +89,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     try Self.attach(fd, at: function.address, to: ioas)
     try self.init(
       function.address, VFIODeviceHandle(descriptor, parent: ioas), mode: mode,
-      addressSpace: mode.isWithoutIOMMU ? NoIOMMUSpace(ioas) : ioas, id: IOMMUFDObjectID(bind.out_devid),
+      addressSpace: mode.space(of: ioas), id: IOMMUFDObjectID(bind.out_devid),
       node: function.numaNode.map { NUMANode(number: $0) })
   }
 
