@@ -54,7 +54,10 @@ extension SystemRoot {
   /// The last component of a link's target: the name of a driver, a group or a function.
   func linkName(_ relative: String) throws(KernelError) -> String? {
     guard let target = try link(relative) else { return nil }
-    return target.split(separator: "/").last.map { String($0) }
+    // By bytes, since each opening of a device reads several of these.
+    let bytes = target.utf8
+    let start = bytes.lastIndex(of: UInt8(ascii: "/")).map { bytes.index(after: $0) } ?? bytes.startIndex
+    return start == bytes.endIndex ? nil : String(target[start...])
   }
 
   /// Whether a file or folder is there.
