@@ -68,16 +68,16 @@ final class VFIOInterruptSource: InterruptSource {
     _ index: UInt32, _ name: String, _ event: CInt, _ indexCount: UInt32
   ) throws(KernelError) {
     guard index < indexCount else { return }
-    do throws(KernelError) {
-      guard try Self.info(index, of: handle, "\(subject), \(name)").count > 0 else { return }
-    } catch {
-      // Kernels that do not count errors of conventional PCI functions refuse the question instead.
-      if error.errno == .invalidArgument { return }
-      throw error
-    }
     var event = event
-    try handle.call("VFIO_DEVICE_SET_IRQS", on: "\(subject), \(name)") { fd in
-      unsafe abi_vfio_device_set_irqs_eventfd(fd, Self.trigger, index, 0, 1, &event)
+    do throws(KernelError) {
+      try handle.call("VFIO_DEVICE_SET_IRQS", on: "\(subject), \(name)") { fd in
+        unsafe abi_vfio_device_set_irqs_eventfd(fd, Self.trigger, index, 0, 1, &event)
+      }
+    } catch {
+      // The function has none: errors are those of PCI Express.
+      guard error.errno == .invalidArgument || error.errno == .inappropriateIOCTLForDevice else {
+        throw error
+      }
     }
   }
 
