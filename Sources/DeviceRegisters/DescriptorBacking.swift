@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinuxABI
 public import LinuxHandles
+internal import Synchronization
 internal import SystemPackage
 
 /// A region of an open file (a VFIO device, a sysfs resource): areas that are mapped, and pread and pwrite
@@ -15,6 +16,7 @@ public final class DescriptorBacking: RegisterBacking {
   private let subject: String
   private let areas: AreaList
   private let fault = FirstFault()
+  private let isDetached = Atomic<Bool>(false)
 
   /// Makes a backing over a region of an open file.
   /// - Parameters:
@@ -44,9 +46,10 @@ public final class DescriptorBacking: RegisterBacking {
   /// Takes the device out of the window: mapped places become memory that reads as all ones, so that the
   /// mapping no longer keeps the file open and no access meets a device that is gone.
   ///
-  /// What is written there afterwards reads back, until the window goes.
+  /// What is written there afterwards reads back, until the window goes; ``takeFault()`` has an error for good.
   /// - Throws: `KernelError` for `memfd_create` or `mmap`.
   public func detachFromDevice() throws(KernelError) {
+    isDetached.store(true, ordering: .releasing)
     try areas.forEach { memory throws(KernelError) in try memory.replaceByOnes() }
   }
 
@@ -103,6 +106,9 @@ public final class DescriptorBacking: RegisterBacking {
   /// After that of a revoked mapping the next access asks the device again.
   public func takeFault() -> KernelError? {
     let earlier = fault.take()
+    guard !isDetached.load(ordering: .acquiring) else {
+      return RevokedAccess.error(on: subject, because: RevokedAccess.reasonOfDetachment)
+    }
     guard let place = areas.takeRevocation(descriptor, fileOffset: fileOffset) else { return earlier }
     return earlier
       ?? RevokedAccess.error(on: "\(subject) at \(place)", because: RevokedAccess.reasonOfSignal)

@@ -19,6 +19,10 @@ public enum RevokedAccess {
     "the kernel revoked the mapping: the device is being reset, its memory decode is off, or it was closed; "
       + "the next access asks anew"
   }
+
+  static var reasonOfDetachment: String {
+    "the device was given back to the kernel while this window lived: it was unplugged, unbound or revoked"
+  }
 }
 
 extension KernelError {

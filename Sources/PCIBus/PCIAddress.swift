@@ -44,8 +44,16 @@ extension PCIAddress: LosslessStringConvertible {
 
   /// As Linux writes it: `0000:00:02.0`.
   public var description: String {
-    "\(Self.hexadecimal(domain, digits: 4)):\(Self.hexadecimal(UInt32(bus), digits: 2)):"
-      + "\(Self.hexadecimal(UInt32(device), digits: 2)).\(function)"
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(16)
+    Self.append(domain, digits: max(4, (35 - domain.leadingZeroBitCount) / 4), to: &bytes)
+    bytes.append(UInt8(ascii: ":"))
+    Self.append(UInt32(bus), digits: 2, to: &bytes)
+    bytes.append(UInt8(ascii: ":"))
+    Self.append(UInt32(device), digits: 2, to: &bytes)
+    bytes.append(UInt8(ascii: "."))
+    Self.append(UInt32(function), digits: 1, to: &bytes)
+    return String(decoding: bytes, as: UTF8.self)
   }
 
   private static func hexadecimal(_ text: Substring, digits: ClosedRange<Int>) -> UInt32? {
@@ -55,9 +63,11 @@ extension PCIAddress: LosslessStringConvertible {
     return UInt32(text, radix: 16)
   }
 
-  private static func hexadecimal(_ value: UInt32, digits: Int) -> String {
-    let text = String(value, radix: 16)
-    return String(repeating: "0", count: max(0, digits - text.count)) + text
+  private static func append(_ value: UInt32, digits: Int, to bytes: inout [UInt8]) {
+    for place in (0..<digits).reversed() {
+      let digit = UInt8(truncatingIfNeeded: value >> (4 * UInt32(place)) & 0xf)
+      bytes.append(digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10)
+    }
   }
 }
 

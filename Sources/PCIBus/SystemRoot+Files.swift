@@ -6,13 +6,13 @@ internal import SystemPackage
 // The few things that are done with small files. Paths are relative to the root, as `path(_:)` takes them.
 extension SystemRoot {
   /// The whole text of a file.
-  /// - Parameter isAttribute: Whether one read gives all of it, as sysfs does.
+  /// - Parameter isAttribute: Whether a read that is not filled gives the rest of it, as sysfs does.
   func text(_ relative: String, isAttribute: Bool = false) throws(KernelError) -> String {
     let path = path(relative)
     let descriptor = try OwnedDescriptor.open(path, for: .read)
     let fd = descriptor.rawValue
     var text: [UInt8] = []
-    var chunk = [UInt8](repeating: 0, count: 4096)
+    var chunk = [UInt8](repeating: 0, count: isAttribute ? 512 : 4096)
     while true {
       let count = try kernelCall("read", on: path) {
         unsafe chunk.withUnsafeMutableBytes { bytes in
@@ -40,21 +40,30 @@ extension SystemRoot {
   /// The target of a symbolic link as it is written; nil where there is no link.
   func link(_ relative: String) throws(KernelError) -> String? {
     let path = path(relative)
-    var buffer = [UInt8](repeating: 0, count: 4096)
+    // Those of sysfs are short; 4096 bytes are the longest path.
+    var buffer = [UInt8](repeating: 0, count: 512)
     return try absentIsNil { () throws(KernelError) in
-      let count = try kernelCall("readlink", on: path) {
-        unsafe buffer.withUnsafeMutableBytes { bytes in
-          unsafe abi_readlink(path, bytes.baseAddress, UInt64(bytes.count))
+      while true {
+        let count = try kernelCall("readlink", on: path) {
+          unsafe buffer.withUnsafeMutableBytes { bytes in
+            unsafe abi_readlink(path, bytes.baseAddress, UInt64(bytes.count))
+          }
         }
+        if count < buffer.count || buffer.count > 4096 {
+          return String(decoding: buffer[..<Int(count)], as: UTF8.self)
+        }
+        buffer = [UInt8](repeating: 0, count: 4097)
       }
-      return String(decoding: buffer[..<Int(count)], as: UTF8.self)
     }
   }
 
   /// The last component of a link's target: the name of a driver, a group or a function.
   func linkName(_ relative: String) throws(KernelError) -> String? {
     guard let target = try link(relative) else { return nil }
-    return target.split(separator: "/").last.map { String($0) }
+    // By bytes, since each opening of a device reads several of these.
+    let bytes = target.utf8
+    let start = bytes.lastIndex(of: UInt8(ascii: "/")).map { bytes.index(after: $0) } ?? bytes.startIndex
+    return start == bytes.endIndex ? nil : String(target[start...])
   }
 
   /// Whether a file or folder is there.
@@ -74,7 +83,7 @@ extension SystemRoot {
     guard let opened else { return [] }
     let descriptor = OwnedDescriptor(adopting: opened)
     var names: [String] = []
-    var buffer = [UInt8](repeating: 0, count: 8192)
+    var buffer = [UInt8](repeating: 0, count: 2048)
     while true {
       let count = try kernelCall("getdents64", on: path) {
         unsafe buffer.withUnsafeMutableBytes { bytes in

@@ -42,15 +42,7 @@ public struct PeerMapping: ~Copyable, Sendable {
       container.reservations.giveBack(range)
     }
 
-    deinit {
-      guard !isOver.load(ordering: .acquiring) else { return }
-      do throws(KernelError) {
-        try container.unmapPages(range)
-        container.reservations.giveBack(range)
-      } catch {
-        container.reservations.keep(owner)
-      }
-    }
+    deinit { _ = try? end() }
   }
 
   init(
@@ -58,7 +50,7 @@ public struct PeerMapping: ~Copyable, Sendable {
     at iova: IOVA?, addressBits: Int
   ) throws(KernelError) {
     let operation = "map register window"
-    guard container.mode != .noIOMMU else {
+    guard !container.mode.isWithoutIOMMU else {
       throw container.unsupported(operation, "without an IOMMU a device reaches a peer by its bus address")
     }
     let mapped = window.mappedByteOffset..<window.mappedByteOffset + window.mappedByteCount
@@ -110,8 +102,8 @@ extension VFIOContainer {
   ///   - access: What the *peers* may do.
   ///   - iova: Where; nil lets the library choose.
   ///   - addressBits: How many address bits the peers drive.
-  /// - Throws: `KernelError`: `EINVAL` for a part that is not mapped or not of whole pages; `EOPNOTSUPP` in mode
-  ///   noiommu; for `VFIO_IOMMU_MAP_DMA`, which iommufd's imitation refuses (`EFAULT`).
+  /// - Throws: `KernelError`: `EINVAL` for a part that is not mapped or not of whole pages; `EOPNOTSUPP` without an
+  ///   IOMMU; for `VFIO_IOMMU_MAP_DMA`, which iommufd's imitation refuses (`EFAULT`).
   public func map(
     _ window: borrowing RegisterWindow, bytes: Range<Int>? = nil, access: DMAAccess = .readWrite,
     at iova: IOVA? = nil, addressBits: Int = 64

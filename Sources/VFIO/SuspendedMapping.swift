@@ -25,19 +25,7 @@ public struct SuspendedMapping: ~Copyable, Sendable {
   ///   over the limit of locked memory. The mapping is then as before, and this can be tried again.
   @unsafe
   public borrowing func resume(at base: UnsafeMutableRawPointer) throws(KernelError) {
-    var command = abi_vfio_iommu_type1_dma_map()
-    command.flags = ABI_VFIO_DMA_MAP_FLAG_VADDR
-    command.vaddr = UInt64(UInt(bitPattern: base))
-    command.iova = range.start.rawValue
-    command.size = range.byteCountMinusOne + 1
-    let fd = container.descriptor
-    do throws(KernelError) {
-      try kernelCall("VFIO_IOMMU_MAP_DMA", on: "\(container.label), \(range), new address") {
-        unsafe abi_vfio_iommu_map_dma(fd, &command)
-      }
-    } catch {
-      throw error.advisingOnMemoryLock(mapping: Int(command.size))
-    }
+    try unsafe container.map(base, to: range, flags: ABI_VFIO_DMA_MAP_FLAG_VADDR, ", new address")
   }
 }
 

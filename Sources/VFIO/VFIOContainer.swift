@@ -66,10 +66,10 @@ public final class VFIOContainer: AddressSpace {
     guard isOffered > 0 else {
       throw KernelError(
         operation: "VFIO_CHECK_EXTENSION", errno: .notSupported, subject: "\(path), \(mode.rawValue)",
-        remedy: mode == .noIOMMU
+        remedy: mode.isWithoutIOMMU
           ? NoIOMMUSwitch.remedy : "load the IOMMU driver of VFIO: modprobe vfio_iommu_type1")
     }
-    lockedPages = mode == .noIOMMU ? try LockedPages() : nil
+    lockedPages = mode.isWithoutIOMMU ? try LockedPages() : nil
   }
 
   /// Takes over a container that another process opened, gave an IOMMU and filled with groups.
@@ -81,10 +81,10 @@ public final class VFIOContainer: AddressSpace {
     self.mode = mode
     label = "container (\(mode.rawValue), fd \(descriptor.rawValue))"
     owned = descriptor
-    lockedPages = mode == .noIOMMU ? try LockedPages() : nil
+    lockedPages = mode.isWithoutIOMMU ? try LockedPages() : nil
     // The other process's groups never leave as far as this one knows.
     membership.withLock { $0.groupCount = 1 }
-    try reservations.open(mode == .noIOMMU ? [Self.bookkeeping] : info().allowedRanges)
+    try reservations.open(mode.isWithoutIOMMU ? [Self.bookkeeping] : info().allowedRanges)
   }
 
   private static func remedy(for errno: Errno, opening path: String) -> String? {
@@ -105,46 +105,61 @@ public final class VFIOContainer: AddressSpace {
 
   /// Called when a device was opened: iommufd's imitation learns only then which addresses it forbids.
   func deviceOpened() throws(KernelError) {
-    guard mode.nodePath == "/dev/iommu" else { return }
+    guard mode.nodePath == "/dev/iommu", !mode.isWithoutIOMMU else { return }
     reservations.narrow(to: try info().allowedRanges)
   }
 
   /// What the container's IOMMU can do, and how many mappings are left, at this moment.
-  /// - Throws: `KernelError` for `VFIO_IOMMU_GET_INFO`, which wants a group that has joined; `EOPNOTSUPP` in mode
-  ///   noiommu.
+  /// - Throws: `KernelError` for `VFIO_IOMMU_GET_INFO`, which wants a group that has joined; `EOPNOTSUPP`
+  ///   without an IOMMU.
   public func info() throws(KernelError) -> VFIOContainerInfo {
-    guard mode != .noIOMMU else { throw unsupported("VFIO_IOMMU_GET_INFO", "there is no IOMMU to tell of") }
+    guard !mode.isWithoutIOMMU else {
+      throw unsupported("VFIO_IOMMU_GET_INFO", "there is no IOMMU to tell of")
+    }
     return try VFIOContainerInfo(of: owned.rawValue, subject: label)
   }
 
   /// Maps pages of this process; see `AddressSpace`.
   /// - Throws: `KernelError` for `VFIO_IOMMU_MAP_DMA`: `ENOMEM` over the limit of locked memory, `ENOSPC`
-  ///   where the container's number of mappings is used up, `EEXIST` for an address that is mapped. In mode noiommu
-  ///   for `mlock` or `/proc/self/pagemap`; `EINVAL` for memory in several pieces.
+  ///   where the container's number of mappings is used up, `EEXIST` for an address that is mapped. Without an
+  ///   IOMMU for `mlock` or `/proc/self/pagemap`; `EINVAL` for memory in several pieces.
   @unsafe
   public func mapPages(
     _ base: UnsafeMutableRawPointer, to range: IOVARange, access: DMAAccess, sharing: DMASharing
   ) throws(KernelError) {
     if let lockedPages { return try unsafe lockedPages.lock(base, for: range, in: label) }
+    var flags: UInt32 = 0
+    if access.contains(.read) { flags |= ABI_VFIO_DMA_MAP_FLAG_READ }
+    if access.contains(.write) { flags |= ABI_VFIO_DMA_MAP_FLAG_WRITE }
+    do throws(KernelError) {
+      try unsafe map(base, to: range, flags: flags)
+    } catch {
+      guard error.errno == .noSpace, let budget = try? mappingBudget(), let available = budget.available
+      else { throw error }
+      // An exposure is counted before its pages are mapped.
+      let used = exposure(at: range.start) == nil ? budget.used : budget.used - 1
+      throw error.advising("\(MappingBudget.Shortage(needed: 1, used: used, available: available))")
+    }
+  }
+
+  /// One of the map calls: for a new mapping, or a new address of one that is suspended.
+  /// - Parameter purpose: What an error adds to the range.
+  @unsafe
+  func map(
+    _ base: UnsafeMutableRawPointer, to range: IOVARange, flags: UInt32, _ purpose: StaticString = ""
+  ) throws(KernelError) {
     var command = abi_vfio_iommu_type1_dma_map()
-    if access.contains(.read) { command.flags |= ABI_VFIO_DMA_MAP_FLAG_READ }
-    if access.contains(.write) { command.flags |= ABI_VFIO_DMA_MAP_FLAG_WRITE }
+    command.flags = flags
     command.vaddr = UInt64(UInt(bitPattern: base))
     command.iova = range.start.rawValue
     command.size = range.byteCountMinusOne + 1
     let fd = owned.rawValue
     do throws(KernelError) {
-      try kernelCall("VFIO_IOMMU_MAP_DMA", on: "\(label), \(range)") {
+      try kernelCall("VFIO_IOMMU_MAP_DMA", on: "\(label), \(range)\(purpose)") {
         unsafe abi_vfio_iommu_map_dma(fd, &command)
       }
     } catch {
-      guard error.errno == .noSpace, let budget = try? mappingBudget(), let available = budget.available
-      else {
-        throw error.advisingOnMemoryLock(mapping: Int(command.size))
-      }
-      // An exposure is counted before its pages are mapped.
-      let used = exposure(at: range.start) == nil ? budget.used : budget.used - 1
-      throw error.advising("\(MappingBudget.Shortage(needed: 1, used: used, available: available))")
+      throw error.advisingOnMemoryLock(mapping: Int(command.size))
     }
   }
 
@@ -159,7 +174,7 @@ public final class VFIOContainer: AddressSpace {
   /// - Throws: `KernelError` for `VFIO_IOMMU_UNMAP_DMA`: `EINVAL` before Linux 5.12.
   public func unmapAllPages() throws(KernelError) -> UInt64? {
     // Without an IOMMU, or without groups, each range ends by itself.
-    guard mode != .noIOMMU, membership.withLock({ $0.groupCount > 0 }) else { return nil }
+    guard !mode.isWithoutIOMMU, membership.withLock({ $0.groupCount > 0 }) else { return nil }
     var command = abi_vfio_iommu_type1_dma_unmap()
     command.flags = ABI_VFIO_DMA_UNMAP_FLAG_ALL
     let fd = owned.rawValue
@@ -170,14 +185,14 @@ public final class VFIOContainer: AddressSpace {
   }
 
   /// Unmaps exactly what `mapPages` mapped; with nothing to do where all groups have left since.
-  /// - Throws: `KernelError` for `VFIO_IOMMU_UNMAP_DMA`; `EIO` where the kernel unmapped another amount. In mode
-  ///   noiommu `EFAULT` where the kernel had moved a page meanwhile.
+  /// - Throws: `KernelError` for `VFIO_IOMMU_UNMAP_DMA`; `EIO` where the kernel unmapped another amount. Without
+  ///   an IOMMU `EFAULT` where the kernel had moved a page meanwhile.
   public func unmapPages(_ range: IOVARange) throws(KernelError) {
     if let lockedPages { return try lockedPages.unlock(range, in: label) }
     try unmap(range, flags: 0, operation: "VFIO_IOMMU_UNMAP_DMA") { unsafe abi_vfio_iommu_unmap_dma($0, &$1) }
   }
 
-  /// Where a device finds the memory: at the range itself, or, in mode noiommu, at its physical address.
+  /// Where a device finds the memory: at the range itself, or, without an IOMMU, at its physical address.
   public func busAddress(of range: IOVARange) throws(KernelError) -> IOVA {
     lockedPages?.busAddress(of: range) ?? range.start
   }
@@ -223,7 +238,7 @@ extension VFIOContainer {
           try kernelCall("VFIO_SET_IOMMU", on: subject) { abi_vfio_set_iommu(fd, type) }
         }
         let ranges =
-          mode == .noIOMMU
+          mode.isWithoutIOMMU
           ? [Self.bookkeeping] : try VFIOContainerInfo(of: fd, subject: subject).allowedRanges
         let isFirst = membership.groupCount == 0 && !membership.wasDeserted
         // Addresses of memory that is exposed since before a desertion stay taken.
@@ -236,7 +251,7 @@ extension VFIOContainer {
     }
     guard let failure else { return }
     guard failure.errno == .notPermitted else { throw failure }
-    throw mode == .noIOMMU
+    throw mode.isWithoutIOMMU
       ? failure.advising(NoIOMMUSwitch.privilegeRemedy)
       : failure.advising(
         "the IOMMU cannot keep this device's interrupts apart from others (no interrupt remapping); on a "

@@ -5,8 +5,7 @@ internal import LinuxHandles
 
 /// What a container's IOMMU can do, after `VFIO_SET_IOMMU`.
 /// - Source: `struct vfio_iommu_type1_info` and its capabilities, include/uapi/linux/vfio.h; the ranges since
-///   Linux 5.4, the number of mappings since 5.10,
-///   the log of dirty pages since 5.8.
+///   Linux 5.4, the log of dirty pages since 5.8, the number of mappings since 5.10.
 public struct VFIOContainerInfo: Hashable, Sendable {
   /// Page sizes that the IOMMU maps, as a bitmap of bytes.
   public let pageSizes: UInt64

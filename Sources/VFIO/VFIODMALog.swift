@@ -10,17 +10,17 @@ internal import Synchronization
 /// - Source: `VFIO_DEVICE_FEATURE_DMA_LOGGING_*`, include/uapi/linux/vfio.h, Linux 6.1.
 public struct VFIODMALog: ~Copyable, Sendable {
   /// The size of a page of the log, in bytes: what was asked for, or what the device can do.
-  public let pageByteCount: UInt64
+  public let pageByteCount: Int
   private let lease: VFIODMALogLease
 
   init(
-    of handle: VFIODeviceHandle, subject: String, ranges: [IOVARange], pageByteCount: UInt64
+    of handle: VFIODeviceHandle, subject: String, ranges: [IOVARange], pageByteCount: Int
   ) throws(KernelError) {
     let items = ranges.map {
       abi_vfio_device_feature_dma_logging_range(iova: $0.start.rawValue, length: $0.byteCountMinusOne + 1)
     }
     var control = abi_vfio_device_feature_dma_logging_control()
-    control.page_size = pageByteCount
+    control.page_size = UInt64(pageByteCount)
     control.num_ranges = UInt32(items.count)
     try unsafe items.span.withUnsafeBytes { bytes throws(KernelError) in
       // SAFETY: the kernel reads the ranges during the call only.
@@ -28,60 +28,21 @@ public struct VFIODMALog: ~Copyable, Sendable {
       try handle.set(.dmaLoggingStart, &control, subject: subject)
     }
     lease = VFIODMALogLease(handle, subject)
-    self.pageByteCount = control.page_size
+    self.pageByteCount = Int(clamping: control.page_size)
   }
 
   /// The pages of a range that were written since the last report of them.
   /// - Parameter pageByteCount: How large the pages of the answer are; nil for those of the log. A power of two.
   /// - Throws: `KernelError` for `VFIO_DEVICE_FEATURE`: `EINVAL` for a size below 4 KiB or no power of two.
   public borrowing func report(
-    of range: IOVARange, pageByteCount: UInt64? = nil
-  ) throws(KernelError) -> VFIODirtyPages {
-    var pages = VFIODirtyPages(range: range, pageByteCount: pageByteCount ?? self.pageByteCount)
-    try lease.report(into: &pages)
-    return pages
+    of range: IOVARange, pageByteCount: Int? = nil
+  ) throws(KernelError) -> DirtyBitmap {
+    try lease.report(of: range, pageByteCount: pageByteCount ?? self.pageByteCount)
   }
 
   /// Ends the log.
   /// - Throws: `KernelError` for `VFIO_DEVICE_FEATURE`.
   public consuming func stop() throws(KernelError) { try lease.end() }
-}
-
-/// The pages of a range that were written, one bit each.
-public struct VFIODirtyPages: Hashable, Sendable {
-  /// Which addresses.
-  public let range: IOVARange
-  /// The size of a page, in bytes.
-  public let pageByteCount: UInt64
-  /// Bit `i` of word `i / 64` is page `i` of the range.
-  public internal(set) var words: [UInt64]
-
-  /// A range of which nothing was written yet.
-  public init(range: IOVARange, pageByteCount: UInt64) {
-    precondition(
-      pageByteCount > 0 && pageByteCount & (pageByteCount - 1) == 0, "the size of a page is a power of two")
-    self.range = range
-    self.pageByteCount = pageByteCount
-    words = [UInt64](repeating: 0, count: Int(range.byteCountMinusOne / pageByteCount / 64) + 1)
-  }
-
-  /// As the other one, with bits that are here already; words that are missing say that nothing was written.
-  public init(range: IOVARange, pageByteCount: UInt64, words: [UInt64]) {
-    self.init(range: range, pageByteCount: pageByteCount)
-    for index in self.words.indices where index < words.count { self.words[index] = words[index] }
-  }
-
-  /// The first addresses of the pages that were written, in order.
-  public var dirtyPages: [IOVA] {
-    let count = range.byteCountMinusOne / pageByteCount + 1
-    return words.enumerated().flatMap { index, word in
-      (0..<64).compactMap { bit in
-        let page = UInt64(index) * 64 + UInt64(bit)
-        guard word >> UInt64(bit) & 1 == 1, page < count else { return nil }
-        return IOVA(range.start.rawValue + page * pageByteCount)
-      }
-    }
-  }
 }
 
 extension VFIOMigration {
@@ -92,7 +53,7 @@ extension VFIOMigration {
   /// - Throws: `KernelError` for `VFIO_DEVICE_FEATURE`: `ENOTTY` where the device has no log, `EINVAL` for ranges
   ///   that are not aligned or overlap, `E2BIG` for too many.
   public func startDMALog(
-    of ranges: [IOVARange], pageByteCount: UInt64 = 4096
+    of ranges: [IOVARange], pageByteCount: Int = 4096
   ) throws(KernelError) -> VFIODMALog {
     try VFIODMALog(of: handle, subject: subject, ranges: ranges, pageByteCount: pageByteCount)
   }
@@ -109,25 +70,27 @@ final class VFIODMALogLease: Sendable {
     self.subject = subject
   }
 
-  func report(into pages: inout VFIODirtyPages) throws(KernelError) {
+  func report(of range: IOVARange, pageByteCount: Int) throws(KernelError) -> DirtyBitmap {
     var command = abi_vfio_device_feature_dma_logging_report()
-    command.iova = pages.range.start.rawValue
-    command.length = pages.range.byteCountMinusOne + 1
-    command.page_size = pages.pageByteCount
-    var words = pages.words.mutableSpan
-    try unsafe words.withUnsafeMutableBytes { bytes throws(KernelError) in
+    command.iova = range.start.rawValue
+    command.length = range.byteCountMinusOne + 1
+    command.page_size = UInt64(pageByteCount)
+    var words = [UInt64](
+      repeating: 0, count: DirtyBitmap.wordCount(of: range, pageByteCount: pageByteCount))
+    var span = words.mutableSpan
+    try unsafe span.withUnsafeMutableBytes { bytes throws(KernelError) in
       // SAFETY: one bit for each page of the range; the kernel writes during the call only.
       command.bitmap = UInt64(UInt(bitPattern: bytes.baseAddress))
       try handle.get(.dmaLoggingReport, &command, subject: subject)
     }
+    return DirtyBitmap(of: range, pageByteCount: pageByteCount, words: words)
   }
 
   func end() throws(KernelError) {
     guard !isOver.exchange(true, ordering: .relaxed) else { return }
-    let fd = handle.descriptor
-    try kernelRelease("VFIO_DEVICE_FEATURE", on: "\(subject), DMA logging stop") {
+    try handle.release("VFIO_DEVICE_FEATURE", on: "\(subject), DMA logging stop") {
       abi_vfio_device_feature(
-        fd, ABI_VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, ABI_VFIO_DEVICE_FEATURE_SET, nil, 0)
+        $0, ABI_VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, ABI_VFIO_DEVICE_FEATURE_SET, nil, 0)
     }
   }
 

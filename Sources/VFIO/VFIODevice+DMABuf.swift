@@ -29,9 +29,8 @@ extension VFIODevice {
     let head = abi_vfio_device_feature_dma_buf(
       region_index: UInt32(bar.rawValue), open_flags: UInt32(O_RDWR | O_CLOEXEC), flags: 0,
       nr_ranges: UInt32(chosen.ranges.count))
-    let fd = handle.descriptor
     do throws(KernelError) {
-      let exported = try kernelCall("VFIO_DEVICE_FEATURE_DMA_BUF", on: subject) {
+      let exported = try handle.call("VFIO_DEVICE_FEATURE_DMA_BUF", on: subject) { fd in
         unsafe message.withUnsafeMutableBytes { bytes in
           // SAFETY: the head is as long as the first element, which nothing else uses.
           unsafe bytes.storeBytes(of: head, as: abi_vfio_device_feature_dma_buf.self)

@@ -31,12 +31,11 @@ extension VFIODeviceHandle {
   ) throws(KernelError) -> VFIODeviceFeatureMethods {
     var methods: VFIODeviceFeatureMethods = []
     for method in [VFIODeviceFeatureMethods.get, .set] {
-      let (fd, number) = (descriptor, UInt32(feature.rawValue))
-      let answer = try kernelCall("VFIO_DEVICE_FEATURE", on: "\(subject()), probe of \(feature)") {
-        let answer = abi_vfio_device_feature_probe(fd, number, method.rawValue)
-        // ENOTTY and EOPNOTSUPP: no such feature; EINVAL: not this way. All are answers.
+      let answer = try call("VFIO_DEVICE_FEATURE", on: "\(subject()), probe of \(feature)") { fd in
+        let answer = abi_vfio_device_feature_probe(fd, UInt32(feature.rawValue), method.rawValue)
+        // ENOTTY and EOPNOTSUPP: no such feature; EINVAL: not this way. All are answers, if the device's.
         let refusals = [Errno.inappropriateIOCTLForDevice, .invalidArgument, .notSupported]
-        return refusals.contains { $0.rawValue == -answer } ? 1 : answer
+        return refusals.contains { $0.rawValue == -answer } && !isRevoked ? 1 : answer
       }
       if answer == 0 { methods.formUnion(method) }
     }
@@ -71,10 +70,10 @@ extension VFIODeviceHandle {
     _ feature: VFIODeviceFeature, _ method: UInt32, _ bytes: UnsafeMutableRawBufferPointer,
     _ subject: @autoclosure () -> String
   ) throws(KernelError) {
-    let (fd, number) = (descriptor, UInt32(feature.rawValue))
     do throws(KernelError) {
-      try kernelCall("VFIO_DEVICE_FEATURE", on: "\(subject()), \(feature)") {
-        unsafe abi_vfio_device_feature(fd, number, method, bytes.baseAddress, UInt32(bytes.count))
+      try call("VFIO_DEVICE_FEATURE", on: "\(subject()), \(feature)") {
+        unsafe abi_vfio_device_feature(
+          $0, UInt32(feature.rawValue), method, bytes.baseAddress, UInt32(bytes.count))
       }
     } catch {
       throw error.errno == .inappropriateIOCTLForDevice

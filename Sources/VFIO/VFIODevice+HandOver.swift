@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import CLinuxABI
 internal import DMACore
 public import IOMMUFD
 public import LinuxHandles
@@ -11,9 +10,12 @@ internal import SystemPackage
 //
 // group     the device and its container. The device holds its group, the group its container, so the receiver may
 //           do all that an owner does but open further devices of the group. Memory that it maps is charged to it.
-// iommufd   the device and the iommufd. Descriptors of an iommufd reach everything made in it, so a device that is to
+// iommufd   (also noiommu-cdev) the device and the iommufd. Descriptors of an iommufd reach everything made in it, so a device that is to
 //           be given away has one of its own. The receiver makes an address space of its own there and moves the device
 //           into it; what the opener mapped is then out of the device's reach.
+//
+// Without an IOMMU the receiver needs what the kernel wants of whoever learns physical addresses, or it may not expose
+// memory: CAP_SYS_RAWIO (noiommu-cdev) or CAP_SYS_ADMIN (the group's modes).
 //
 // Both processes have the device until both let go: settings, interrupts and resets are common to them.
 extension VFIODevice {
@@ -29,7 +31,7 @@ extension VFIODevice {
     descriptors.append(try .duplicating(handle.descriptor))
     if let container = addressSpace as? VFIOContainer {
       descriptors.append(try .duplicating(container.descriptor))
-    } else if let space = addressSpace as? IOAS {
+    } else if let space = addressSpace as? IOAS ?? (addressSpace as? NoIOMMUSpace)?.ioas {
       descriptors.append(try .duplicating(space.context.descriptor))
     }
     let id = iommufdID.map(\.description) ?? "-"
@@ -59,7 +61,7 @@ extension VFIODevice {
       throw KernelError(operation: "receive device", errno: .badMessage, subject: "local socket")
     }
     let own = try IOAS(in: IOMMUFDContext(adopting: space))
-    return try VFIODevice(adopting: device, at: address, id: IOMMUFDObjectID(id), in: own)
+    return try VFIODevice(adopting: device, at: address, id: IOMMUFDObjectID(id), in: own, mode: mode)
   }
 
   /// Takes over a device that another process opened through its group, in that process's container.
@@ -77,20 +79,18 @@ extension VFIODevice {
   /// - Parameters:
   ///   - id: The device's number in the iommufd.
   ///   - ioas: In a context that adopted the same iommufd; made there, or adopted too.
+  ///   - mode: As it was opened: `iommufd` or `noIOMMUDevice`.
   /// - Throws: `KernelError` for `VFIO_DEVICE_ATTACH_IOMMUFD_PT` (`ENOENT`: the address space is another iommufd's),
   ///   or a question about the device.
   public init(
-    adopting descriptor: consuming OwnedDescriptor, at address: PCIAddress, id: IOMMUFDObjectID, in ioas: IOAS
+    adopting descriptor: consuming OwnedDescriptor, at address: PCIAddress, id: IOMMUFDObjectID,
+    in ioas: IOAS,
+    mode: VFIOMode = .iommufd
   ) throws(KernelError) {
-    let fd = descriptor.rawValue
-    var attach = abi_vfio_device_attach_iommufd_pt()
-    attach.pt_id = ioas.id.rawValue
-    try kernelCall("VFIO_DEVICE_ATTACH_IOMMUFD_PT", on: "\(address), \(ioas.label)") {
-      unsafe abi_vfio_device_attach_iommufd_pt(fd, &attach)
-    }
-    try ioas.refreshAllowedRanges()
+    precondition(!mode.usesGroup, "a mode with a group has a container")
+    try Self.attach(descriptor.rawValue, at: address, to: ioas)
     try self.init(
-      address, VFIODeviceHandle(descriptor, parent: ioas), mode: .iommufd, addressSpace: ioas, id: id,
-      node: nil)
+      address, VFIODeviceHandle(descriptor, parent: ioas), mode: mode, addressSpace: mode.space(of: ioas),
+      id: id, node: nil)
   }
 }

@@ -10,7 +10,7 @@ extension VFIODevice {
   ///   bus can be reset, as on a root bus.
   public borrowing func hotResetInfo() throws(KernelError) -> VFIOHotResetInfo {
     do throws(KernelError) {
-      return try VFIOHotResetInfo(of: handle.descriptor, subject: "\(address)")
+      return try VFIOHotResetInfo(of: handle, subject: "\(address)")
     } catch {
       throw Self.advisingOnBus(error)
     }
@@ -18,16 +18,20 @@ extension VFIODevice {
 
   /// Resets the whole bus or slot that the device is on, with all functions there, and forbids DMA of this one.
   ///
+  /// Vectors stay armed, of all functions; a line of this one waits no more for `rearm()`.
+  ///
   /// The kernel wants a proof that everything which it resets is the caller's. A device that was opened by its
   /// own node proves it by its iommufd: all functions are bound to it. One that was opened through its group
   /// proves it by the open groups; its own need not be given.
   /// - Parameter groups: The other groups that have functions there.
   /// - Throws: `KernelError` for `VFIO_DEVICE_PCI_HOT_RESET`: `EINVAL` where a function is not the caller's,
-  ///   named in the remedy, or where the bus has virtual functions; `ENODEV` where neither slot nor bus can be reset; `EBUSY` or `EAGAIN` where another
-  ///   thread uses one of the devices for 2 s; `ENOTTY` where the device did not come back from the reset.
+  ///   named in the remedy, or where the bus has virtual functions; `ENODEV` where neither slot nor bus can be
+  ///   reset; `EBUSY` or `EAGAIN` where another thread uses one of the devices for 2 s; `ENOTTY` where the device
+  ///   did not come back from the reset.
   public borrowing func hotReset(owning groups: [VFIOGroup] = []) throws(KernelError) {
     var tries = 0
     try resetBus(owning: groups, tries: &tries)
+    try interrupts.restore()
     // The kernel restores the command register that it saved, bus master included.
     try configuration.setBusMaster(false)
   }
@@ -35,7 +39,6 @@ extension VFIODevice {
   /// Resets the bus or slot; the command register is as before.
   /// - Parameter tries: Counts how often it was tried.
   borrowing func resetBus(owning groups: [VFIOGroup], tries: inout Int) throws(KernelError) {
-    let fd = handle.descriptor
     var owned: [VFIOGroup] = []
     if let own = handle.group {
       owned = [own]
@@ -45,8 +48,8 @@ extension VFIODevice {
     defer { extendLifetime(owned) }
     do throws(KernelError) {
       try Self.retryingReset(&tries) { () throws(KernelError) in
-        try kernelCall("VFIO_DEVICE_PCI_HOT_RESET", on: "\(address)") {
-          unsafe abi_vfio_device_pci_hot_reset(fd, descriptors, UInt32(descriptors.count))
+        try handle.call("VFIO_DEVICE_PCI_HOT_RESET", on: "\(address)") {
+          unsafe abi_vfio_device_pci_hot_reset($0, descriptors, UInt32(descriptors.count))
         }
       }
     } catch {

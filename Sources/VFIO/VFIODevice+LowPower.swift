@@ -36,9 +36,9 @@ extension VFIODeviceHandle {
 
   /// Gives the device's power back: as a release, so that a planned failure is told after it was done.
   func leaveLowPower(subject: String) throws(KernelError) {
-    let (fd, feature) = (descriptor, ABI_VFIO_DEVICE_FEATURE_LOW_POWER_EXIT)
-    try kernelRelease("VFIO_DEVICE_FEATURE", on: "\(subject), low-power exit") {
-      abi_vfio_device_feature(fd, feature, ABI_VFIO_DEVICE_FEATURE_SET, nil, 0)
+    let feature = ABI_VFIO_DEVICE_FEATURE_LOW_POWER_EXIT
+    try release("VFIO_DEVICE_FEATURE", on: "\(subject), low-power exit") {
+      abi_vfio_device_feature($0, feature, ABI_VFIO_DEVICE_FEATURE_SET, nil, 0)
     }
   }
 }

@@ -34,8 +34,9 @@ extension VFIODevice {
 
   /// Gives the device back to the kernel now, whoever still holds windows, vectors or the device itself.
   ///
-  /// The kernel stops its DMA and resets it. From then on register windows read as all ones, all calls throw
-  /// `ENODEV` (``DriverCore/DriverError/Code/removed`` in a driver), and waits for interrupts and events end.
+  /// The kernel stops its DMA and resets it. From then on register windows read as all ones and say so
+  /// (`takeFault()`, `checkAccesses()`), all calls throw `ENODEV` (``DriverCore/DriverError/Code/removed`` in a
+  /// driver), and waits for interrupts and events end.
   /// Memory stays exposed until its owner reclaims it. ``close()`` then only tidies up.
   /// - Throws: `KernelError` for `memfd_create`, `mmap`, `eventfd` or `dup3`; it can be called again.
   public borrowing func revoke() throws(KernelError) {

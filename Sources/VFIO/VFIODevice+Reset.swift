@@ -12,6 +12,8 @@ extension VFIODevice {
   private static let resetPatience = Duration.seconds(2)
 
   /// Resets the function, and forbids DMA as after opening.
+  ///
+  /// Vectors stay armed; a line waits no more for `rearm()`.
   /// - Throws: `KernelError` for `VFIO_DEVICE_RESET`: `EINVAL` where the function has no reset; `EAGAIN` where
   ///   the kernel had no time for it in 2 s, with the number of tries.
   public borrowing func reset() throws(KernelError) {

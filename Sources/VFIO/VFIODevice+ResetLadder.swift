@@ -40,7 +40,10 @@ extension VFIODevice {
     let decoding: PCICommand = [.memorySpace, .ioSpace]
     report.areWindowsUsable = after.isSuperset(of: before.intersection(decoding))
     report.isBusMasterEnabled = after.contains(.busMaster)
-    if restoration.contains(.interrupts) { report.rearmed = try interrupts.rearmAfterReset() }
+    if restoration.contains(.interrupts) {
+      try interrupts.restore()
+      report.rearmed = interrupts.armedKind
+    }
     return report
   }
 

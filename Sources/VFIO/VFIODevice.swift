@@ -86,15 +86,10 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     } catch {
       throw error.advisingOnToken(token).advising(Self.bindRemedy(for: error.errno, path: path, on: bus))
     }
-    var attach = abi_vfio_device_attach_iommufd_pt()
-    attach.pt_id = ioas.id.rawValue
-    try kernelCall("VFIO_DEVICE_ATTACH_IOMMUFD_PT", on: "\(function.address), \(ioas.label)") {
-      unsafe abi_vfio_device_attach_iommufd_pt(fd, &attach)
-    }
-    try ioas.refreshAllowedRanges()
+    try Self.attach(fd, at: function.address, to: ioas)
     try self.init(
       function.address, VFIODeviceHandle(descriptor, parent: ioas), mode: mode,
-      addressSpace: mode.isWithoutIOMMU ? NoIOMMUSpace(ioas) : ioas, id: IOMMUFDObjectID(bind.out_devid),
+      addressSpace: mode.space(of: ioas), id: IOMMUFDObjectID(bind.out_devid),
       node: function.numaNode.map { NUMANode(number: $0) })
   }
 
@@ -141,6 +136,16 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
       default: throw error
       }
     }
+  }
+
+  /// Attaches a device that is bound to an iommufd to an address space there, and learns which addresses are left.
+  static func attach(_ fd: CInt, at address: PCIAddress, to ioas: IOAS) throws(KernelError) {
+    var command = abi_vfio_device_attach_iommufd_pt()
+    command.pt_id = ioas.id.rawValue
+    try kernelCall("VFIO_DEVICE_ATTACH_IOMMUFD_PT", on: "\(address), \(ioas.label)") {
+      unsafe abi_vfio_device_attach_iommufd_pt(fd, &command)
+    }
+    try ioas.refreshAllowedRanges()
   }
 
   private static func bindRemedy(for errno: Errno, path: String, on bus: PCIBus) -> String? {

@@ -76,6 +76,17 @@ final class VFIODeviceHandle: Sendable {
     }
   }
 
+  /// Makes a call that gives something back; of a device that was revoked, it went with the device.
+  func release(
+    _ operation: StaticString, on subject: @autoclosure () -> String = "", _ body: (CInt) -> CInt
+  ) throws(KernelError) {
+    let fd = owned.rawValue
+    try kernelRelease(operation, on: subject()) {
+      let result = body(fd)
+      return isRevoked ? 0 : result
+    }
+  }
+
   func goneError(_ operation: String, _ subject: String) -> KernelError {
     KernelError(
       operation: operation, errno: .operationNotSupportedByDevice, subject: subject,
@@ -112,9 +123,6 @@ final class VFIODeviceHandle: Sendable {
   func detach() throws(KernelError) {
     guard !isRevoked else { return }
     var command = abi_vfio_device_detach_iommufd_pt()
-    let fd = owned.rawValue
-    try kernelRelease("VFIO_DEVICE_DETACH_IOMMUFD_PT") {
-      unsafe abi_vfio_device_detach_iommufd_pt(fd, &command)
-    }
+    try release("VFIO_DEVICE_DETACH_IOMMUFD_PT") { unsafe abi_vfio_device_detach_iommufd_pt($0, &command) }
   }
 }

@@ -53,20 +53,14 @@ public struct VFIODoorbell: ~Copyable, Sendable {
 
     func takeAway() throws(KernelError) {
       guard !isTakenAway.exchange(true, ordering: .relaxed) else { return }
-      let fd = handle.descriptor
-      try kernelRelease("VFIO_DEVICE_IOEVENTFD", on: subject) { order(fd) }
-    }
-
-    private func order(_ fd: CInt) -> CInt {
       var command = command
       command.fd = -1
-      let result = unsafe abi_vfio_device_ioeventfd(fd, &command)
-      return handle.isRevoked ? 0 : result  // it went with the device
+      try handle.release("VFIO_DEVICE_IOEVENTFD", on: subject) {
+        unsafe abi_vfio_device_ioeventfd($0, &command)
+      }
     }
 
-    deinit {
-      if !isTakenAway.load(ordering: .relaxed) { _ = order(handle.descriptor) }
-    }
+    deinit { _ = try? takeAway() }
   }
 }
 

@@ -23,7 +23,7 @@ public final class VFIOGroup: Sendable {
   /// Opens a group and lets it join a container.
   /// - Throws: `KernelError` for `open` (`ENOENT`: no function of the group is bound to vfio-pci; `EBUSY`:
   ///   another process has it, named in the remedy), `VFIO_GROUP_GET_STATUS` (the group is not viable; the
-  ///   members in the way are named), `VFIO_GROUP_SET_CONTAINER` (`EPERM` in mode noiommu without CAP_SYS_RAWIO) or
+  ///   members in the way are named), `VFIO_GROUP_SET_CONTAINER` (`EPERM` without an IOMMU and CAP_SYS_RAWIO) or
   ///   `VFIO_SET_IOMMU`.
   public init(_ number: Int, joining container: VFIOContainer, on bus: PCIBus = PCIBus()) throws(KernelError)
   {
@@ -50,7 +50,7 @@ public final class VFIOGroup: Sendable {
         abi_vfio_group_set_container(fd, containerFD)
       }
     } catch {
-      throw error.errno == .notPermitted && mode == .noIOMMU
+      throw error.errno == .notPermitted && mode.isWithoutIOMMU
         ? error.advising(NoIOMMUSwitch.privilegeRemedy) : error
     }
     try container.groupJoined()
@@ -93,13 +93,9 @@ public final class VFIOGroup: Sendable {
   /// - Throws: `KernelError` for `VFIO_GROUP_GET_DEVICE_FD`: `EBUSY` where it is open already, `ENODEV` where
   ///   the group has no such device bound to a VFIO driver, `EACCES` or `EINVAL` for its token.
   func open(_ address: PCIAddress, token: VFToken?) throws(KernelError) -> OwnedDescriptor {
-    let fd = owned.rawValue
     let name = token?.deviceName(address) ?? address.description
     do throws(KernelError) {
-      return OwnedDescriptor(
-        adopting: try kernelCall("VFIO_GROUP_GET_DEVICE_FD", on: "\(address)") {
-          unsafe name.withCString { unsafe abi_vfio_group_get_device_fd(fd, $0) }
-        })
+      return try openDevice(named: name, subject: "\(address)")
     } catch {
       throw error.errno == .operationNotSupportedByDevice
         ? error.advising("bind the function first: vfioctl bind \(address)") : error.advisingOnToken(token)
@@ -110,11 +106,11 @@ public final class VFIOGroup: Sendable {
     for errno: Errno, opening path: String, number: Int, mode: VFIOMode, on bus: PCIBus
   ) -> String? {
     switch errno {
-    case .noSuchFileOrDirectory where mode == .noIOMMU && bus.hasNode("vfio/\(number)"):
-      "the function is behind an IOMMU: use another mode than noiommu"
+    case .noSuchFileOrDirectory where mode.isWithoutIOMMU && bus.hasNode("vfio/\(number)"):
+      "the function is behind an IOMMU: use a mode with an IOMMU"
     case .noSuchFileOrDirectory where bus.hasNode("vfio/noiommu-\(number)"):
-      "there is no IOMMU; only --mode noiommu, asked for by name, opens the group without one"
-    case .notPermitted where mode == .noIOMMU: NoIOMMUSwitch.privilegeRemedy
+      "there is no IOMMU; only --mode noiommu or compat-noiommu, asked for by name, opens the group without one"
+    case .notPermitted where mode.isWithoutIOMMU: NoIOMMUSwitch.privilegeRemedy
     case .noSuchFileOrDirectory, .operationNotSupportedByDevice, .noSuchAddressOrDevice:
       "no function of IOMMU group \(number) is bound to vfio-pci; vfioctl bind BDF does it"
     case .resourceBusy: DeviceHolders.remedy(for: path, on: bus)

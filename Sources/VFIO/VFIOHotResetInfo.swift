@@ -70,14 +70,14 @@ public struct VFIOHotResetInfo: Hashable, Sendable {
     }
   }
 
-  init(of fd: CInt, subject: String) throws(KernelError) {
+  init(of handle: VFIODeviceHandle, subject: String) throws(KernelError) {
     let headSize = MemoryLayout<abi_vfio_pci_hot_reset_info>.size
     let itemSize = MemoryLayout<abi_vfio_pci_dependent_device>.size
     // Most devices are alone; the kernel says how many there are where this is too short.
     var capacity = 2
     while true {
       var bytes = [UInt8](repeating: 0, count: headSize + capacity * itemSize)
-      let result = try kernelCall("VFIO_DEVICE_GET_PCI_HOT_RESET_INFO", on: subject) {
+      let result = try handle.call("VFIO_DEVICE_GET_PCI_HOT_RESET_INFO", on: subject) { fd in
         let result = unsafe bytes.withUnsafeMutableBytes { buffer in
           // SAFETY: the buffer holds the head, so it has an address.
           unsafe abi_vfio_device_get_pci_hot_reset_info(

@@ -54,11 +54,11 @@ final class VFIOInterruptSource: InterruptSource {
   }
 
   private static func info(
-    _ index: UInt32, of handle: VFIODeviceHandle, _ subject: String
+    _ index: UInt32, of handle: VFIODeviceHandle, _ subject: @autoclosure () -> String
   ) throws(KernelError) -> abi_vfio_irq_info {
     var info = abi_vfio_irq_info()
     info.index = index
-    try handle.call("VFIO_DEVICE_GET_IRQ_INFO", on: subject) { fd in
+    try handle.call("VFIO_DEVICE_GET_IRQ_INFO", on: subject()) { fd in
       unsafe abi_vfio_device_get_irq_info(fd, &info)
     }
     return info
@@ -68,16 +68,16 @@ final class VFIOInterruptSource: InterruptSource {
     _ index: UInt32, _ name: String, _ event: CInt, _ indexCount: UInt32
   ) throws(KernelError) {
     guard index < indexCount else { return }
-    do throws(KernelError) {
-      guard try Self.info(index, of: handle, "\(subject), \(name)").count > 0 else { return }
-    } catch {
-      // Kernels that do not count errors of conventional PCI functions refuse the question instead.
-      if error.errno == .invalidArgument { return }
-      throw error
-    }
     var event = event
-    try handle.call("VFIO_DEVICE_SET_IRQS", on: "\(subject), \(name)") { fd in
-      unsafe abi_vfio_device_set_irqs_eventfd(fd, Self.trigger, index, 0, 1, &event)
+    do throws(KernelError) {
+      try handle.call("VFIO_DEVICE_SET_IRQS", on: "\(subject), \(name)") { fd in
+        unsafe abi_vfio_device_set_irqs_eventfd(fd, Self.trigger, index, 0, 1, &event)
+      }
+    } catch {
+      // The function has none: errors are those of PCI Express.
+      guard error.errno == .invalidArgument || error.errno == .inappropriateIOCTLForDevice else {
+        throw error
+      }
     }
   }
 
@@ -124,9 +124,16 @@ final class VFIOInterruptSource: InterruptSource {
 
   private func setEvents(_ kind: InterruptKind, from start: Int, _ events: [CInt?]) throws(KernelError) {
     let descriptors = events.map { $0 ?? -1 }
-    try call(kind) { fd, index in
+    let available = try call(kind) { fd, index in
       unsafe abi_vfio_device_set_irqs_eventfd(
         fd, Self.trigger, index, UInt32(start), UInt32(descriptors.count), descriptors)
+    }
+    // Not an error to the kernel, yet it has armed none.
+    guard available == 0 else {
+      throw KernelError(
+        operation: "VFIO_DEVICE_SET_IRQS", errno: .noSpace, subject: "\(subject), \(kind.rawValue)",
+        remedy: "asked for \(start + events.count) vectors, the machine has \(available) for the function; "
+          + "several of MSI take interrupt remapping")
     }
   }
 
@@ -181,9 +188,11 @@ final class VFIOInterruptSource: InterruptSource {
     }
   }
 
-  /// Tells the kernel again what is armed: a reset may have taken the device's half of it.
+  /// Tells the kernel again what is armed, after a reset.
   ///
-  /// The eventfds, and what they have counted, stay.
+  /// Linux keeps what it was told, and brings the device's half back; what this adds is the mask: a line that the
+  /// kernel had masked for an interrupt would wait for a driver that has nothing to acknowledge any more. Armed anew
+  /// it is unmasked. What the driver masked itself stays so; the eventfds, and what they have counted, stay.
   func restore() throws(KernelError) {
     try armed.withLock { armed throws(KernelError) in
       guard let old = armed else { return }
@@ -204,8 +213,9 @@ final class VFIOInterruptSource: InterruptSource {
     }
   }
 
-  private func call(_ kind: InterruptKind, _ body: (CInt, UInt32) -> CInt) throws(KernelError) {
+  @discardableResult
+  private func call(_ kind: InterruptKind, _ body: (CInt, UInt32) -> CInt) throws(KernelError) -> CInt {
     let index = Self.index(of: kind)
-    try handle.call("VFIO_DEVICE_SET_IRQS", on: "\(subject), \(kind.rawValue)") { body($0, index) }
+    return try handle.call("VFIO_DEVICE_SET_IRQS", on: "\(subject), \(kind.rawValue)") { body($0, index) }
   }
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinuxABI
+internal import DMACore
+internal import IOMMUFD
 
 /// By which of the kernel's interfaces a device is opened and its DMA mapped.
 public enum VFIOMode: String, Hashable, Sendable {
@@ -15,6 +17,8 @@ public enum VFIOMode: String, Hashable, Sendable {
   case compatType1 = "compat-type1"
   /// Group and container without an IOMMU (Linux 4.5): the device reaches all of physical memory.
   case noIOMMU = "noiommu"
+  /// The same by iommufd's imitation of the container (Linux 6.3).
+  case compatNoIOMMU = "compat-noiommu"
   /// The device's own node and an IOAS without an IOMMU (Linux 7.3): the device reaches all of physical memory.
   case noIOMMUDevice = "noiommu-cdev"
 
@@ -22,7 +26,7 @@ public enum VFIOMode: String, Hashable, Sendable {
   public static let allCases: [VFIOMode] = [.iommufd, .type1v2, .type1, .compatType1v2, .compatType1]
 
   /// The modes without an IOMMU, which are only ever taken by name.
-  public static let withoutIOMMU: [VFIOMode] = [.noIOMMU, .noIOMMUDevice]
+  public static let withoutIOMMU: [VFIOMode] = [.noIOMMU, .compatNoIOMMU, .noIOMMUDevice]
 
   /// Whether nothing stands between the device and physical memory.
   public var isWithoutIOMMU: Bool { Self.withoutIOMMU.contains(self) }
@@ -34,21 +38,24 @@ public enum VFIOMode: String, Hashable, Sendable {
   public var nodePath: String {
     switch self {
     case .type1, .type1v2, .noIOMMU: "/dev/vfio/vfio"
-    case .iommufd, .compatType1, .compatType1v2, .noIOMMUDevice: "/dev/iommu"
+    case .iommufd, .compatType1, .compatType1v2, .compatNoIOMMU, .noIOMMUDevice: "/dev/iommu"
     }
   }
 
   /// The node of a group.
   func groupPath(_ number: Int) -> String {
-    self == .noIOMMU ? "/dev/vfio/noiommu-\(number)" : "/dev/vfio/\(number)"
+    isWithoutIOMMU ? "/dev/vfio/noiommu-\(number)" : "/dev/vfio/\(number)"
   }
+
+  /// What a device that is attached to an IOAS maps its memory in.
+  func space(of ioas: IOAS) -> any AddressSpace { isWithoutIOMMU ? NoIOMMUSpace(ioas) : ioas }
 
   /// The number of this IOMMU type in `VFIO_SET_IOMMU`.
   var iommuType: VFIOExtension {
     switch self {
     case .type1, .compatType1: .type1
     case .type1v2, .compatType1v2, .iommufd: .type1v2
-    case .noIOMMU, .noIOMMUDevice: .noIOMMU
+    case .noIOMMU, .compatNoIOMMU, .noIOMMUDevice: .noIOMMU
     }
   }
 }

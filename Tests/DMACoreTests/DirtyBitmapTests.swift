@@ -47,6 +47,19 @@ import Testing
     #expect(Array(all).map(\.start) == [IOVA(0x10_0000), IOVA(0x10_2000)])
   }
 
+  @Test func dirtyPagesAreTheBitsOfTheRange() {
+    let range = Self.range(66)
+    #expect(DirtyBitmap.wordCount(of: range, pageByteCount: 4096) == 2)
+    // Bits 66 and beyond are not of the range, whatever the kernel left there.
+    let pages = DirtyBitmap(of: range, pageByteCount: 4096, words: [1 | 1 << 63, .max])
+    #expect(Array(pages).map(\.start) == [0, 63].map { IOVA(0x10_0000 + UInt64($0) * 4096) })
+    #expect(Array(pages).map(\.last) == [1, 66].map { IOVA(0x10_0000 + UInt64($0) * 4096 - 1) })
+    #expect(pages.dirtyPageCount == 4)
+    #expect(DirtyBitmap.wordCount(of: range, pageByteCount: 8192) == 1)
+    let short = DirtyBitmap(of: range, pageByteCount: 8192, words: [2])
+    #expect(Array(short) == [IOVARange(start: IOVA(0x10_2000), last: IOVA(0x10_3fff))])
+  }
+
   @Test func theEndOf64BitsIsReached() {
     let last = Self.range(2, from: .max - 8191)
     let bitmap = DirtyBitmap(of: last, pageByteCount: 4096, words: [2])

@@ -52,6 +52,19 @@ private final class FileDevice: Sendable {
     #expect(fault == nil)
   }
 
+  @Test func aDetachedWindowReadsOnesAndSaysSoForGood() throws {
+    let device = try FileDevice()
+    let backing = try device.backing(mapping: true)
+    let window = backing.window(byteCount: 8192)
+    window.store(UInt32(7), at: 4096)
+    try backing.detachFromDevice()
+    for _ in 0..<2 {
+      #expect(window.load(UInt32.self, at: 4096) == .max)
+      #expect(window.takeFault()?.isRevokedAccess == true)
+    }
+    #expect(try device.bytes(at: 8192, count: 4) == [7, 0, 0, 0])
+  }
+
   @Test func aMappedPlaceIsAlwaysReachedThroughTheMapping() throws {
     let device = try FileDevice()
     let backing = try device.backing(mapping: true)

@@ -28,7 +28,7 @@ extension DeviceTests {
 
     @Test(arguments: LabFunction.modes)
     func aCopySucceedsWithoutInterrupt(_ mode: VFIOMode) throws {
-      let stand = try EduStand(mode)
+      let stand = try DriverStand(mode)
       try stand.copyAndCompare(seed: 1)
       #expect(try stand.vector.poll() == 0)
     }
@@ -36,32 +36,32 @@ extension DeviceTests {
     /// The device does not notice that the IOMMU stopped it; it must neither hang nor interrupt.
     @Test(arguments: LabFunction.modes)
     func copiesFromAndToUnmappedAddressesHarmNobody(_ mode: VFIOMode) throws {
-      let stand = try EduStand(mode)
+      let stand = try DriverStand(mode)
       let unmapped = try stand.unmappedAddress()
       stand.fill(seed: 2)
       try stand.copy(from: unmapped, to: stand.target.iova)
       try stand.copy(from: stand.source.iova, to: unmapped)
       #expect(try stand.vector.poll() == 0)
-      #expect(stand.source.load(UInt8.self, at: 1) == EduStand.byte(1, seed: 2), "the source is untouched")
+      #expect(stand.source.load(UInt8.self, at: 1) == DriverStand.byte(1, seed: 2), "the source is untouched")
     }
 
     @Test(arguments: LabFunction.modes)
     func anInterruptOfTheDeviceIsCountedOnce(_ mode: VFIOMode) throws {
-      let stand = try EduStand(mode)
+      let stand = try DriverStand(mode)
       try stand.interruptOnce()
       #expect(try stand.vector.poll() == 0)
     }
 
     @Test(arguments: LabFunction.modes)
     func theDeviceRecoversFromEachBadCopy(_ mode: VFIOMode) throws {
-      let stand = try EduStand(mode)
+      let stand = try DriverStand(mode)
       let unmapped = try stand.unmappedAddress()
       for round in 0..<10 {
         try stand.copyAndCompare(seed: UInt8(10 + round))
         if round.isMultiple(of: 2) {
-          try stand.transfer(.fromMemory, unmapped)
+          try stand.engine.load(from: unmapped, byteCount: DriverStand.byteCount)
         } else {
-          try stand.transfer(.toMemory, unmapped)
+          try stand.engine.store(to: unmapped, byteCount: DriverStand.byteCount)
         }
         try stand.interruptOnce()
       }
@@ -70,7 +70,7 @@ extension DeviceTests {
     /// The kernel's case fills 60 s of a fast engine; edu's needs 200 ms a copy, so the number is small.
     @Test(arguments: LabFunction.modes)
     func aStormOfCopiesSendsNoInterrupt(_ mode: VFIOMode) throws {
-      let stand = try EduStand(mode)
+      let stand = try DriverStand(mode)
       for round in 0..<10 { try stand.copyAndCompare(seed: UInt8(30 + round)) }
       #expect(try stand.vector.poll() == 0)
     }
@@ -78,36 +78,30 @@ extension DeviceTests {
 }
 
 /// edu with two pieces of memory and an armed vector: the fixture of the driver cases.
-private struct EduStand: ~Copyable {
-  enum Direction: UInt64 {
-    case fromMemory = 1
-    case toMemory = 3
-  }
-
+private struct DriverStand: ~Copyable {
   static let byteCount = 4096
-  private static let buffer = UInt64(0x40000)
   let source: DMAMemory
   let target: DMAMemory
   let vector: InterruptVector
-  private let window: RegisterWindow
+  let engine: EduEngine
   private let device: VFIODevice
 
   init(_ mode: VFIOMode) throws {
     let device = try LabFunction.open(LabFunction.edu, mode)
     let source = try Self.memory(in: device.addressSpace)
     let target = try Self.memory(in: device.addressSpace)
-    let window = try device.mapBAR(.bar0)
+    let engine = EduEngine(try device.mapBAR(.bar0))
     let vector = try device.armInterrupts(.msi, count: 1).take(0)
     try device.setBusMaster(true)
     self.source = source
     self.target = target
-    self.window = window
+    self.engine = engine
     self.vector = vector
     self.device = device
   }
 
   private static func memory(in space: any AddressSpace) throws -> DMAMemory {
-    try space.expose(UnsharedMemory(byteCount: byteCount), access: .readWrite, addressBits: 28)
+    try space.exposeToEdu(UnsharedMemory(byteCount: byteCount))
   }
 
   /// An address that was given back, so that nothing is there.
@@ -140,23 +134,15 @@ private struct EduStand: ~Copyable {
   }
 
   borrowing func copy(from origin: IOVA, to destination: IOVA) throws {
-    try transfer(.fromMemory, origin)
-    try transfer(.toMemory, destination)
-  }
-
-  borrowing func transfer(_ direction: Direction, _ iova: IOVA) throws {
-    window.store(direction == .fromMemory ? iova.rawValue : Self.buffer, at: 0x80)
-    window.store(direction == .fromMemory ? Self.buffer : iova.rawValue, at: 0x88)
-    window.store(UInt64(Self.byteCount), at: 0x90)
-    window.store(direction.rawValue, at: 0x98)
-    try Deadline(.seconds(10)).poll("transfer") { window.load(UInt64.self, at: 0x98) & 1 == 0 }
+    try engine.load(from: origin, byteCount: Self.byteCount)
+    try engine.store(to: destination, byteCount: Self.byteCount)
   }
 
   /// Lets the device raise one interrupt, and expects exactly one.
   borrowing func interruptOnce() throws {
-    window.store(UInt32(4), at: 0x60)
+    engine.window.store(UInt32(4), at: 0x60)
     #expect(try vector.wait(until: Deadline(.seconds(10))) == 1)
-    window.store(UInt32(4), at: 0x64)
-    _ = window.load(UInt32.self, at: 0x24)
+    engine.window.store(UInt32(4), at: 0x64)
+    _ = engine.window.load(UInt32.self, at: 0x24)
   }
 }

@@ -107,7 +107,7 @@ extension DeviceTests {
     /// A child runs while its parent writes: the device still sees the parent's pages.
     @Test(arguments: LabFunction.modes)
     func aForkDoesNotMoveThePages(_ mode: VFIOMode) throws {
-      let edu = try EduTransfer(mode)
+      let edu = try EduStand(mode)
       for kind in [MemoryBacking.Kind.anonymous, .file] {
         let memory = try edu.device.addressSpace.exposeToEdu(UnsharedMemory(byteCount: 4096, kind: kind))
         memory.store(UInt64(0x1111), at: 0)
@@ -122,8 +122,8 @@ extension DeviceTests {
         try #require(pid > 0)
         memory.store(UInt64(0x2222), at: 0)
         memory.syncForDevice()
-        try edu.read(memory.iova, byteCount: 64)
-        try edu.write(memory.iova(at: 2048), byteCount: 64)
+        try edu.engine.load(from: memory.iova, byteCount: 64)
+        try edu.engine.store(to: memory.iova(at: 2048), byteCount: 64)
         memory.syncForCPU()
         let seen = memory.load(UInt64.self, at: 2048)
         #expect(seen == 0x2222, "the device read what the parent wrote, and the parent what the device wrote")
@@ -139,28 +139,28 @@ extension DeviceTests {
     /// Memory that is taken back, or dropped, under a device that is about to write: unmapped first.
     @Test(arguments: LabFunction.modes, [true, false])
     func memoryIsUnmappedUnderARunningDevice(_ mode: VFIOMode, byDropping: Bool) throws {
-      let edu = try EduTransfer(mode)
+      let edu = try EduStand(mode)
       let space = edu.device.addressSpace
       // edu writes 100 ms after it was told to; on a machine that stalls for so long, try again.
       for _ in 0..<10 {
         let source = try space.exposeToEdu(UnsharedMemory(byteCount: 4096))
         source.store(UInt64(0x1111), at: 0)
-        try edu.read(source.iova, byteCount: 64)
+        try edu.engine.load(from: source.iova, byteCount: 64)
         let before = try Accounts(space)
         let memory = try space.exposeToEdu(UnsharedMemory(byteCount: 4096))
         let iova = memory.iova
-        edu.start(iova, byteCount: 64, toMemory: true)
+        edu.engine.start(.toMemory, iova, byteCount: 64)
         var back: UnsharedMemory?
         if byDropping { _ = consume memory } else { back = try memory.reclaim() }
-        guard edu.isRunning else { continue }
-        try edu.wait()
+        guard edu.engine.isRunning else { continue }
+        try edu.engine.wait()
         if var back = back.take() {
           let seen = unsafe back.bytes.unsafeLoad(fromByteOffset: 0, as: UInt64.self)
           #expect(seen == 0)
         }
         #expect(try Accounts(space) == before && space.exposure(at: iova) == nil)
         // The device lives on.
-        try edu.write(source.iova(at: 1024), byteCount: 64)
+        try edu.engine.store(to: source.iova(at: 1024), byteCount: 64)
         let again = source.load(UInt64.self, at: 1024)
         #expect(again == 0x1111)
         return
@@ -170,7 +170,7 @@ extension DeviceTests {
 
     @Test(arguments: LabFunction.modes)
     func hugePagesAreReachedThroughout(_ mode: VFIOMode) throws {
-      let edu = try EduTransfer(mode)
+      let edu = try EduStand(mode)
       let space = edu.device.addressSpace
       let before = try Accounts(space)
       let unshared = try UnsharedMemory(pageCount: PageCount(2), pageSize: .huge2MiB)
@@ -179,17 +179,17 @@ extension DeviceTests {
       #expect(memory.iova.rawValue % (1 << 21) == 0)
       for place in [0, (2 << 20) - 64, 2 << 20, (4 << 20) - 64] {
         memory.store(UInt64(place + 7), at: place)
-        try edu.read(memory.iova(at: place), byteCount: 64)
+        try edu.engine.load(from: memory.iova(at: place), byteCount: 64)
         memory.store(UInt64(0), at: place)
-        try edu.write(memory.iova(at: place), byteCount: 64)
+        try edu.engine.store(to: memory.iova(at: place), byteCount: 64)
         let seen = memory.load(UInt64.self, at: place)
         #expect(seen == UInt64(place + 7))
       }
       // One page of the memory is shared with the same space, in the middle of a huge one.
       let share = try memory.share(with: space, bytes: 0x30_0000..<0x30_1000, access: .read, addressBits: 28)
       memory.store(UInt64(0x3333), at: 0x30_0000)
-      try edu.read(share.iova, byteCount: 64)
-      try edu.write(memory.iova, byteCount: 64)
+      try edu.engine.load(from: share.iova, byteCount: 64)
+      try edu.engine.store(to: memory.iova, byteCount: 64)
       let first = memory.load(UInt64.self, at: 0)
       #expect(first == 0x3333)
       try share.unshare()

@@ -72,13 +72,13 @@ extension DeviceTests {
     /// A device that was cut off writes nothing, whoever holds the memory.
     @Test(arguments: LabFunction.modes)
     func aDeviceIsCutOff(_ mode: VFIOMode) throws {
-      let edu = try EduTransfer(mode)
+      let edu = try EduStand(mode)
       let memory = try edu.device.addressSpace.exposeToEdu(UnsharedMemory(byteCount: 4096))
       memory.store(UInt64(0x1111), at: 0)
-      try edu.read(memory.iova, byteCount: 64)
+      try edu.engine.load(from: memory.iova, byteCount: 64)
       memory.store(UInt64(0x2222), at: 0)
       try edu.device.addressSpace.endAllExposures()
-      try edu.write(memory.iova, byteCount: 64)
+      try edu.engine.store(to: memory.iova, byteCount: 64)
       let seen = memory.load(UInt64.self, at: 0)
       #expect(seen == 0x2222)
       _ = try memory.reclaim()

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import DMACore
-import DeviceRegisters
-import DriverCore
 import EduDriver
 import LinuxHandles
 import PCIBus
@@ -91,7 +89,7 @@ extension DeviceTests {
     }
 
     /// Root may lock without limit; a process without CAP_IPC_LOCK may not, and is told the numbers.
-    @Test(arguments: [VFIOMode.iommufd, .type1v2])
+    @Test(arguments: LabFunction.eachInterface)
     func tooLittleLockableMemoryIsToldInNumbers(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
       let space = device.addressSpace
@@ -115,21 +113,17 @@ extension DeviceTests {
       #expect(try !device.configuration.isBusMasterEnabled)
       let memory = try device.addressSpace.expose(
         UnsharedMemory(byteCount: 4096), access: .readWrite, addressBits: 28)
-      let window = try device.mapBAR(.bar0)
-      #expect(try Self.firstByteAfterTransfer(to: memory, by: window) == 0, "the transfer was blocked")
+      let engine = EduEngine(try device.mapBAR(.bar0))
+      #expect(try Self.firstByteAfterTransfer(to: memory, by: engine) == 0, "the transfer was blocked")
       try device.setBusMaster(true)
-      #expect(try Self.firstByteAfterTransfer(to: memory, by: window) == 0x5a, "the same one is let through")
+      #expect(try Self.firstByteAfterTransfer(to: memory, by: engine) == 0x5a, "the same one is let through")
     }
 
     /// Lets edu write the beginning of its buffer to memory, and waits until it says that it is done.
     private static func firstByteAfterTransfer(
-      to memory: borrowing DMAMemory, by window: borrowing RegisterWindow
+      to memory: borrowing DMAMemory, by engine: borrowing EduEngine
     ) throws -> UInt8 {
-      window.store(UInt64(0x40000), at: 0x80)
-      window.store(memory.iova.rawValue, at: 0x88)
-      window.store(UInt64(256), at: 0x90)
-      window.store(UInt64(3), at: 0x98)
-      try Deadline(.seconds(5)).poll("transfer") { window.load(UInt64.self, at: 0x98) & 1 == 0 }
+      try engine.store(to: memory.iova, byteCount: 256)
       memory.syncForCPU()
       return memory.load(UInt8.self, at: 0)
     }

@@ -26,6 +26,11 @@ enum LabFunction {
   /// The modes with an IOMMU that the lab's kernel has to offer: Debian's own kernels have no iommufd.
   static let modes = Lab.kernel.hasPrefix("stock") ? [VFIOMode.type1, .type1v2] : VFIOMode.allCases
 
+  /// One mode of each interface that the kernel has: for what is the kernel's, not the mode's.
+  static let eachInterface = [VFIOMode.iommufd, .type1v2].filter { modes.contains($0) }
+  /// The best mode that the kernel has: for what concerns no mode.
+  static let anyMode = eachInterface[0]
+
   static func address(_ text: String) -> PCIAddress {
     guard let address = PCIAddress(text) else { preconditionFailure("\(text) is an address") }
     return address

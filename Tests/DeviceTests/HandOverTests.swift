@@ -99,7 +99,9 @@ extension DeviceTests {
       let pair = try LocalSocketPair()
       do {
         var descriptors = DescriptorList()
-        for _ in 0..<2 { descriptors.append(try OwnedDescriptor.open("/dev/iommu", for: .readWrite)) }
+        for _ in 0..<2 {
+          descriptors.append(try OwnedDescriptor.open(LabFunction.anyMode.nodePath, for: .readWrite))
+        }
         try pair.near.send(SocketMessage(Array(text.utf8), descriptors: descriptors))
       }
       let error = #expect(throws: KernelError.self) { _ = try VFIODevice.receive(from: pair.far) }

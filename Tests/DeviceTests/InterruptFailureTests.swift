@@ -17,7 +17,7 @@
       {
         try LabFunction.lend(address)
         return try faultSweep(.ioError, concerning: concernsVFIO) { plan in
-          let device = try VFIODevice.open(address, mode: .iommufd)
+          let device = try VFIODevice.open(address, mode: LabFunction.anyMode)
           do {
             try FaultPlan.$current.withValue(plan) { try body(device) }
           } catch let error as KernelError {
@@ -31,7 +31,7 @@
       @Test func vectors() throws {
         let swept = try Self.sweep(LabFunction.nvme) { device in
           let reactor = try EventReactor()
-          let vectors = try device.armInterrupts(.msix, vectors: 1..<4, except: [2])
+          let vectors = try device.armInterrupts(.msix, vectors: 1..<8, except: [2, 6, 7])
           try vectors.extend(by: 6..<8)
           try vectors.trigger([1, 7])
           let vector = vectors.take(7)

@@ -41,7 +41,7 @@ extension DeviceTests {
 
     /// Sleep and windows exclude each other: an access to a sleeping device would end the process.
     @Test func windowsAndSleepExcludeEachOther() throws {
-      let device = try LabFunction.open(LabFunction.nvme, .iommufd)
+      let device = try LabFunction.open(LabFunction.nvme, LabFunction.anyMode)
       do {
         let window = try device.mapBAR(.bar0)
         let refused = #expect(throws: KernelError.self) { _ = try device.enterLowPower() }
@@ -66,7 +66,7 @@ extension DeviceTests {
     }
 
     /// Whoever wakes the device from outside is noticed.
-    @Test(arguments: [VFIOMode.iommufd, .type1v2])
+    @Test(arguments: LabFunction.eachInterface)
     func aWakeupIsSignalled(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.nvme, mode)
       let control = "/sys/bus/pci/devices/\(LabFunction.nvme)/power/control"
@@ -82,7 +82,7 @@ extension DeviceTests {
 
     #if DEBUG
       @Test func everyCallMayFail() throws {
-        let device = try LabFunction.open(LabFunction.nvme, .iommufd)
+        let device = try LabFunction.open(LabFunction.nvme, LabFunction.anyMode)
         let swept = try faultSweep(.ioError, concerning: concernsVFIO) { plan in
           do {
             try FaultPlan.$current.withValue(plan) {

@@ -17,23 +17,24 @@ extension DeviceTests {
     private struct Scene: ~Copyable {
       let peer: VFIODevice
       let device: VFIODevice
-      let registers: RegisterWindow
+      let engine: EduEngine
       let landing: DMAMemory
       let space: IOAS
 
-      init() throws {
-        let peer = try LabFunction.open(LabFunction.nvme, .iommufd)
+      init() throws { try self.init(LabFunction.open(LabFunction.nvme, .iommufd)) }
+
+      init(_ peer: consuming VFIODevice) throws {
         let device = try LabFunction.open(LabFunction.edu, .iommufd)
         let somebody = device.addressSpace as? IOAS
         let space = try #require(somebody)
-        let registers = try device.mapBAR(.bar0)
+        let engine = EduEngine(try device.mapBAR(.bar0))
         let landing = try space.expose(UnsharedMemory(byteCount: 4096), access: .readWrite, addressBits: 28)
         try device.setBusMaster(true)
         let buffer = try peer.mapBAR(.bar2)
         for word in 0..<16 { buffer.store(UInt32(0xc0de_0000) + UInt32(word), at: 8192 + 4 * word) }
         self.peer = peer
         self.device = device
-        self.registers = registers
+        self.engine = engine
         self.landing = landing
         self.space = space
       }
@@ -43,18 +44,10 @@ extension DeviceTests {
       /// Lets edu copy the first 64 bytes at an address to our memory, by way of its own buffer.
       func firstWord(behind iova: IOVA) throws -> UInt32 {
         landing.store(UInt32(0), at: 0)
-        try transfer(from: iova.rawValue, to: 0x40000, command: 1)
-        try transfer(from: 0x40000, to: landing.iova.rawValue, command: 3)
+        try engine.load(from: iova, byteCount: 64)
+        try engine.store(to: landing.iova, byteCount: 64)
         landing.syncForCPU()
         return landing.load(UInt32.self, at: 0, ordering: .acquiring)
-      }
-
-      private func transfer(from source: UInt64, to destination: UInt64, command: UInt64) throws {
-        registers.store(source, at: 0x80)
-        registers.store(destination, at: 0x88)
-        registers.store(UInt64(64), at: 0x90)
-        registers.store(command, at: 0x98)
-        try Deadline(.seconds(2)).poll("transfer") { registers.load(UInt64.self, at: 0x98) & 1 == 0 }
       }
     }
 
@@ -82,6 +75,46 @@ extension DeviceTests {
       #expect(try scene.firstWord(behind: mapping.iova) == 0xc0de_0000)
       try scene.peer.reset()
       #expect(try scene.firstWord(behind: mapping.iova) != 0xc0de_0000)
+    }
+
+    /// D3 by the power management capability, and by the kernel's own low power.
+    @Test(arguments: [true, false])
+    func sleepKillsAMapping(_ isLowPower: Bool) throws {
+      let scene = try Scene()
+      let mapping = try scene.space.map(scene.export(), addressBits: 28)
+      #expect(try scene.firstWord(behind: mapping.iova) == 0xc0de_0000)
+      if isLowPower {
+        let sleep = try scene.peer.enterLowPower()
+        #expect(try scene.firstWord(behind: mapping.iova) != 0xc0de_0000)
+        try sleep.exit()
+      } else {
+        try scene.peer.setPowerState(3)
+        #expect(try scene.firstWord(behind: mapping.iova) != 0xc0de_0000)
+        try scene.peer.setPowerState(0)
+      }
+      #expect(try scene.firstWord(behind: mapping.iova) != 0xc0de_0000, "it stays dead")
+      let iova = mapping.iova
+      try mapping.unmap()
+      let again = try scene.space.map(scene.export(), at: iova, addressBits: 28)
+      #expect(try scene.firstWord(behind: again.iova) == 0xc0de_0000)
+    }
+
+    /// A device with plain memory for a BAR is plugged in, mapped for its peer, and pulled out.
+    @Test func anUnpluggedDeviceTakesItsMappingAlong() throws {
+      let monitor = try LabMonitor()
+      let memory: [String: Any] = ["qom-type": "memory-backend-ram", "id": "shared", "size": 1 << 20]
+      try monitor.command("object-add", memory)
+      defer { _ = try? monitor.command("object-del", ["id": "shared"]) }
+      let address = try HotSlot.plug("ivshmem-plain", on: monitor, ["memdev": "shared"])
+      let scene = try Scene(LabFunction.open(address, .iommufd))
+      let mapping = try scene.space.map(scene.export(), addressBits: 28)
+      #expect(try scene.firstWord(behind: mapping.iova) == 0xc0de_0000)
+      try monitor.unplug("hot")
+      #expect(try scene.peer.events.wait(until: Deadline(.seconds(60))) == .removalRequested)
+      try scene.peer.revoke()
+      try HotSlot.requireUnplugged(address, on: monitor)
+      #expect(try scene.firstWord(behind: mapping.iova) != 0xc0de_0000)
+      try mapping.unmap()
     }
 
     @Test func oneRangeIsTaken() throws {

@@ -87,11 +87,7 @@ extension DeviceTests {
       try Write("\(address)", to: "/sys/bus/pci/drivers/vfio-pci/unbind")
     }
 
-    private static func isPresent(_ address: PCIAddress) -> Bool {
-      unsafe access("/sys/bus/pci/devices/\(address)", F_OK) == 0
-    }
-
-    @Test(arguments: [VFIOMode.iommufd, .type1v2])
+    @Test(arguments: LabFunction.eachInterface)
     func aDriverThatClosesWhenAskedLetsUnbindGoOn(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.secondEdu, mode)
       let events = device.events
@@ -106,14 +102,14 @@ extension DeviceTests {
     }
 
     @Test func aFunctionIsRemovedWhileItIsOpen() throws {
-      let device = try LabFunction.open(LabFunction.secondEdu, .iommufd)
+      let device = try LabFunction.open(LabFunction.secondEdu, LabFunction.anyMode)
       let removing = try Write("1", to: "/sys/bus/pci/devices/\(LabFunction.secondEdu)/remove")
       #expect(try device.events.wait(until: Deadline(.seconds(60))) == .removalRequested)
       try device.close()
       try removing.wait()
-      #expect(!Self.isPresent(LabFunction.secondEdu))
+      #expect(!HotSlot.isPresent(LabFunction.secondEdu))
       try Write("1", to: "/sys/bus/pci/rescan").wait()
-      #expect(Self.isPresent(LabFunction.secondEdu))
+      #expect(HotSlot.isPresent(LabFunction.secondEdu))
     }
 
     /// Nobody closes: after the grace everything ends with errors that say why, and unbind goes on.
@@ -136,7 +132,7 @@ extension DeviceTests {
       #expect(end?.code == .removed, "\(end?.description ?? "no error")")
     }
 
-    @Test(arguments: [VFIOMode.iommufd, .compatType1v2])
+    @Test(arguments: LabFunction.modes)
     func aRevokedDeviceAnswersWithErrors(_ mode: VFIOMode) throws {
       let leaks = LeakCheck(concerning: concernsVFIO)
       do {
@@ -161,6 +157,17 @@ extension DeviceTests {
           #expect(triggered?.errno == .operationNotSupportedByDevice)
           let armed = #expect(throws: KernelError.self) { _ = try device.armInterrupts(.intx, count: 1) }
           #expect(armed != nil)
+          let refusals = [
+            #expect(throws: KernelError.self) { _ = try device.probe(.migration) },
+            #expect(throws: KernelError.self) { _ = try device.migration.methods() },
+            #expect(throws: KernelError.self) { _ = try device.hotResetInfo() },
+            #expect(throws: KernelError.self) { try device.hotReset() },
+            #expect(throws: KernelError.self) { _ = try device.exportDMABuf(of: .bar0, [0..<4096]) },
+          ]
+          for refusal in refusals {
+            #expect(refusal?.errno == .operationNotSupportedByDevice, "\(refusal as Any)")
+            #expect(refusal?.remedy?.contains("taken away") == true, "\(refusal as Any)")
+          }
           _ = try memory.reclaim()
           try doorbell.close()
         }
@@ -173,31 +180,13 @@ extension DeviceTests {
 
     // MARK: Hot plug
 
-    /// Plugs a device into the empty slot.
-    private static func plug(
-      _ model: String, on monitor: LabMonitor, _ properties: [String: Any] = [:]
-    ) throws -> PCIAddress {
-      let address = try #require(PCIAddress("0000:02:00.0"))
-      try monitor.plug(model, id: "hot", bus: "rp2", properties)
-      try Deadline(.seconds(60)).poll("the plugged device") { isPresent(address) }
-      return address
-    }
-
-    private static func requireUnplugged(_ address: PCIAddress, on monitor: LabMonitor) throws {
-      try Deadline(.seconds(60)).poll("the kernel to let the device go") { !isPresent(address) }
-      // QEMU takes it away when the slot is off; then its id is free.
-      try Deadline(.seconds(60)).poll("QEMU to take the device away") {
-        (try? monitor.humanCommand("info qtree"))?.contains("id \"hot\"") == false
-      }
-    }
-
     /// QEMU unplugs the device, as a hand at the machine would: with and without a driver that listens.
     @Test(arguments: [true, false])
     func aDeviceIsUnpluggedUnderTraffic(_ isHeeded: Bool) throws {
       let monitor = try LabMonitor()
-      let address = try Self.plug("edu", on: monitor)
+      let address = try HotSlot.plug("edu", on: monitor)
       let reactor = try EventReactor()
-      let device = try LabFunction.open(address, .iommufd)
+      let device = try LabFunction.open(address, LabFunction.anyMode)
       let events = device.events
       if isHeeded {
         try monitor.unplug("hot")
@@ -214,7 +203,7 @@ extension DeviceTests {
         #expect(end?.code == .removed, "\(end?.description ?? "no error")")
         #expect(traffic.roundCount > 0)
       }
-      try Self.requireUnplugged(address, on: monitor)
+      try HotSlot.requireUnplugged(address, on: monitor)
     }
 
     // MARK: Errors
@@ -222,14 +211,14 @@ extension DeviceTests {
     /// In QEMU igb's switch for error messages stays off; that of its virtio devices does not.
     @Test func anErrorOnTheBusIsAnEvent() throws {
       let monitor = try LabMonitor()
-      let address = try Self.plug("virtio-rng-pci", on: monitor, ["aer": true])
-      let device = try LabFunction.open(address, .iommufd)
+      let address = try HotSlot.plug("virtio-rng-pci", on: monitor, ["aer": true])
+      let device = try LabFunction.open(address, LabFunction.anyMode)
       #expect(try device.events.poll() == nil)
       try monitor.injectError("COMP_TIME", into: "hot")
       #expect(try device.events.wait(until: Deadline(.seconds(30))) == .error)
       try device.close()
       try monitor.unplug("hot")
-      try Self.requireUnplugged(address, on: monitor)
+      try HotSlot.requireUnplugged(address, on: monitor)
     }
   }
 }

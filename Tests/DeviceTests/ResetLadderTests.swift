@@ -37,7 +37,7 @@ extension DeviceTests {
     private static let filter = 0x5408
 
     @Test func aRootBusIsNotReset() throws {
-      let device = try LabFunction.open(LabFunction.edu, .iommufd)
+      let device = try LabFunction.open(LabFunction.edu, LabFunction.anyMode)
       let question = #expect(throws: KernelError.self) { _ = try device.hotResetInfo() }
       #expect(question?.errno == .operationNotSupportedByDevice && question?.remedy != nil)
       let reset = #expect(throws: KernelError.self) { try device.hotReset() }
@@ -80,7 +80,7 @@ extension DeviceTests {
 
     #if DEBUG
       /// Where the function's own reset is refused, the bus is next.
-      @Test(arguments: [VFIOMode.iommufd, .type1v2])
+      @Test(arguments: LabFunction.eachInterface)
       func theBusComesSecond(_ mode: VFIOMode) throws {
         let device = try LabFunction.open(LabFunction.igb, mode)
         // The command register is read first.
@@ -92,7 +92,7 @@ extension DeviceTests {
 
       /// The patience has an end, and the error tells how often was tried; a hot reset waits as well.
       @Test func aHotResetIsTriedAgain() throws {
-        let device = try LabFunction.open(LabFunction.igb, .iommufd)
+        let device = try LabFunction.open(LabFunction.igb, LabFunction.anyMode)
         let plan = FaultPlan(atCall: 1, .fails(.resourceTemporarilyUnavailable))
         try FaultPlan.$current.withValue(plan) { try device.hotReset() }
         #expect(plan.callCount > 2)
@@ -102,7 +102,7 @@ extension DeviceTests {
         #expect("\(report)".hasPrefix("function reset done after 2 tries"), "\(report)")
       }
 
-      @Test(arguments: [VFIOMode.iommufd, .type1v2])
+      @Test(arguments: LabFunction.eachInterface)
       func everyCallOfAHotResetMayFail(_ mode: VFIOMode) throws {
         let device = try LabFunction.open(LabFunction.igb, mode)
         let swept = try faultSweep(.ioError, concerning: concernsVFIO) { plan in

@@ -134,7 +134,7 @@ extension DeviceTests {
 
     #if DEBUG
       /// A refusal with the token is the last word: nothing is tried without it.
-      @Test(arguments: [VFIOMode.iommufd, .type1v2])
+      @Test(arguments: LabFunction.eachInterface)
       func everyCallMayFail(_ mode: VFIOMode) throws {
         let swept = try faultSweep(.permissionDenied, concerning: concernsVFIO) { plan in
           do {

@@ -11,6 +11,8 @@ public final class LabMonitor {
   public struct Refusal: Error, CustomStringConvertible {
     /// What it said.
     public let description: String
+    /// Whether the monitor said it, or nobody did.
+    let isAnswer: Bool
   }
 
   private static let port = "/dev/ttyS3"
@@ -26,14 +28,31 @@ public final class LabMonitor {
     unsafe cfmakeraw(&settings)
     settings.c_cflag |= tcflag_t(CLOCAL)
     guard unsafe tcsetattr(port.rawValue, TCSANOW, &settings) == 0 else { throw POSIXError(.EIO) }
-    // Wanted once in the life of a connection; later it is refused, which says that it was done.
-    _ = try? command("qmp_capabilities")
+    try negotiate()
+  }
+
+  /// Wanted once in the life of a connection; later it is refused, which says that it was done.
+  ///
+  /// A kernel that probed the port may have left bytes there, which spoil the first line.
+  private func negotiate() throws {
+    try write([0x0a])
+    for _ in 0..<3 {
+      do {
+        try command("qmp_capabilities", patience: .seconds(3))
+        return
+      } catch let refusal as Refusal {
+        if refusal.isAnswer { return }
+      }
+    }
+    throw Refusal(description: "QEMU's monitor does not answer on \(Self.port)", isAnswer: false)
   }
 
   /// Gives a command of QMP, and waits for its answer.
   /// - Returns: What the monitor returned, as JSON.
   @discardableResult
-  public func command(_ name: String, _ arguments: [String: Any] = [:]) throws -> Any {
+  public func command(
+    _ name: String, _ arguments: [String: Any] = [:], patience: Duration = .seconds(20)
+  ) throws -> Any {
     lastNumber += 1
     // Unlike that of any earlier monitor of this boot: its answer may still wait in the port.
     let id = "\(ObjectIdentifier(self).hashValue)-\(lastNumber)"
@@ -42,15 +61,16 @@ public final class LabMonitor {
     var line = try JSONSerialization.data(withJSONObject: message)
     line.append(0x0a)
     try write([UInt8](line))
-    let end = ContinuousClock.now + .seconds(20)
+    let end = ContinuousClock.now + patience
     while let answer = try nextObject(until: end) {
       guard answer["id"] as? String == id else { continue }
       if let error = answer["error"] as? [String: Any] {
-        throw Refusal(description: "\(name): \(error["desc"] ?? error)")
+        throw Refusal(description: "\(name): \(error["desc"] ?? error)", isAnswer: true)
       }
       return answer["return"] ?? ""
     }
-    throw Refusal(description: "\(name): QEMU's monitor does not answer on \(Self.port)")
+    throw Refusal(
+      description: "\(name): QEMU's monitor does not answer on \(Self.port)", isAnswer: false)
   }
 
   /// Gives a command of the monitor for humans.
@@ -71,7 +91,7 @@ public final class LabMonitor {
   /// Lets a device report a PCI Express error.
   public func injectError(_ name: String, into id: String) throws {
     let answer = try humanCommand("pcie_aer_inject_error \(id) \(name)")
-    guard answer.hasPrefix("OK") else { throw Refusal(description: answer) }
+    guard answer.hasPrefix("OK") else { throw Refusal(description: answer, isAnswer: true) }
   }
 
   private func write(_ bytes: [UInt8]) throws {

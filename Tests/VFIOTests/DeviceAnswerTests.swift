@@ -89,18 +89,6 @@ import VFIO
     #expect(VFIOPrecopyInfo(decoding: words(24, 0, 0, 0, 0)) == nil)
   }
 
-  @Test func dirtyPagesAreTheBitsOfTheRange() {
-    let range = IOVARange(start: IOVA(0x10_0000), last: IOVA(0x10_0000 + 66 * 4096 - 1))
-    #expect(VFIODirtyPages(range: range, pageByteCount: 4096).words.count == 2)
-    // Bits 66 and beyond are not of the range, whatever the kernel left there.
-    let pages = VFIODirtyPages(range: range, pageByteCount: 4096, words: [1 | 1 << 63, .max])
-    #expect(
-      pages.dirtyPages
-        == [0, 63, 64, 65].map { IOVA(0x10_0000 + UInt64($0) * 4096) })
-    let short = VFIODirtyPages(range: range, pageByteCount: 8192, words: [2])
-    #expect(short.words.count == 1 && short.dirtyPages == [IOVA(0x10_2000)])
-  }
-
   @Test func statesAndFeaturesHaveTheKernelsNumbers() {
     let states: [VFIOMigrationState] = [
       .error, .stopped, .running, .stopCopy, .resuming, .runningWithoutPeers, .preCopy, .preCopyWithoutPeers,

@@ -115,9 +115,10 @@ import VFIO
   }
 
   @Test func modesWithoutAnIOMMUAreKeptApart() {
-    #expect(VFIOMode.withoutIOMMU.map(\.rawValue) == ["noiommu", "noiommu-cdev"])
+    #expect(VFIOMode.withoutIOMMU.map(\.rawValue) == ["noiommu", "compat-noiommu", "noiommu-cdev"])
     #expect(VFIOMode.withoutIOMMU.allSatisfy { $0.isWithoutIOMMU && !VFIOMode.allCases.contains($0) })
-    #expect(VFIOMode.noIOMMU.usesGroup && !VFIOMode.noIOMMUDevice.usesGroup)
+    #expect(
+      VFIOMode.noIOMMU.usesGroup && VFIOMode.compatNoIOMMU.usesGroup && !VFIOMode.noIOMMUDevice.usesGroup)
   }
 
   @Test func extensionsHaveTheKernelsNames() {

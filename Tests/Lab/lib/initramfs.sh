@@ -60,6 +60,7 @@ run_archive() {
   shift
   mkdir -p "$stage/lab"
   printf '%s\n' "$run_hugepages" >"$stage/lab/hugepages"
+  printf '%s\n' "$run_gigantic_pages" >"$stage/lab/gigantic-pages"
   {
     local IFS=:
     [[ ${#closure_library_folders[@]} == 0 ]] || printf 'export LD_LIBRARY_PATH=%s\n' "$(quote "${closure_library_folders[*]}")"

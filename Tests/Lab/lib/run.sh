@@ -3,7 +3,7 @@
 # `lab run`: boots the machine, streams the command's output, and ends as the command did.
 
 lab_run() {
-  local run_machine=intel-iommu run_kernel=built run_timeout=600 run_memory=2G run_hugepages=0
+  local run_machine=intel-iommu run_kernel=built run_timeout=600 run_memory=2G run_hugepages=0 run_gigantic_pages=0
   local run_with=() run_environment=() run_allowed=() run_command=()
   read_run_options "$@"
   need run
@@ -26,7 +26,7 @@ read_run_options() {
         shift
         break
         ;;
-      --machine | --kernel | --timeout | --with | --env | --memory | --hugepages | --allow-splat)
+      --machine | --kernel | --timeout | --with | --env | --memory | --hugepages | --gigantic-pages | --allow-splat)
         (($# >= 2)) || usage_error "lab run: $1 wants a value"
         read_run_option "$1" "$2"
         shift 2
@@ -53,6 +53,10 @@ read_run_option() {
     --hugepages)
       [[ $2 =~ ^[0-9]+$ ]] || usage_error "lab run: --hugepages wants a count, not '$2'"
       run_hugepages=$2
+      ;;
+    --gigantic-pages)
+      [[ $2 =~ ^[0-9]+$ ]] || usage_error "lab run: --gigantic-pages wants a count, not '$2'"
+      run_gigantic_pages=$2
       ;;
     --env)
       [[ $2 =~ ^[A-Za-z_][A-Za-z_0-9]*= ]] || usage_error "lab run: --env wants NAME=VALUE, not '$2'"
@@ -138,6 +142,8 @@ start_qemu() {
   # Emulated, a timer's interrupt is lost once in a while: a processor that arms its timer anew for each tick then never
   # wakes again, one with a periodic tick does at the next.
   words="console=ttyS0 panic=-1 oops=panic no_timer_check nohz=off highres=off pcie_port_pm=off sysctl.kernel.hung_task_timeout_secs=60 sysctl.kernel.hung_task_panic=1 loglevel=5 $machine_command_line ${SWIFT_VFIO_LAB_COMMAND_LINE:-}"
+  # Pages of 1 GiB are found at the kernel's start or never.
+  ((run_gigantic_pages == 0)) || words+=" hugepagesz=1G hugepages=$run_gigantic_pages"
   exec 8>"$1" 9>"$2" 2>"$run_folder/qemu.errors" </dev/null
   exec setpriv --pdeathsig KILL qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -net none \
     -accel "$accelerator" "${extra[@]}" "${machine_arguments[@]}" -m "$run_memory" \
