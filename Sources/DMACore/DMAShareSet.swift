@@ -11,13 +11,13 @@ public struct DMAShareSet: ~Copyable, Sendable {
   private final class Part: Sendable {
     let bytes: Range<Int>
     private let exposure: Mutex<DMAExposure>
+    /// The device's addresses; not the space's own range where no IOMMU translates.
     let range: IOVARange
-    let busStart: IOVA
 
     init(_ bytes: Range<Int>, _ exposure: consuming DMAExposure) {
       self.bytes = bytes
-      range = exposure.range
-      busStart = exposure.busStart
+      range = IOVARange(
+        start: exposure.busStart, last: exposure.busStart.advanced(byByteCount: bytes.count - 1))
       self.exposure = Mutex(exposure)
     }
 
@@ -49,7 +49,7 @@ public struct DMAShareSet: ~Copyable, Sendable {
   /// - Parameter byteOffset: In the memory, not in a part.
   public borrowing func iova(at byteOffset: Int) -> IOVA? {
     for part in parts where part.bytes.contains(byteOffset) {
-      return part.busStart.advanced(byByteCount: byteOffset - part.bytes.lowerBound)
+      return part.range.start.advanced(byByteCount: byteOffset - part.bytes.lowerBound)
     }
     return nil
   }
