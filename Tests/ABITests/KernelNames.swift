@@ -7,6 +7,8 @@ enum KernelNames {
     "abi_vfio.h": "linux/vfio.h", "abi_vfio_container.h": "linux/vfio.h",
     "abi_vfio_feature.h": "linux/vfio.h",
     "abi_vfio_reset.h": "linux/vfio.h", "abi_iommufd.h": "linux/iommufd.h",
+    "abi_iommufd_hwpt.h": "linux/iommufd.h", "abi_iommufd_info.h": "linux/iommufd.h",
+    "abi_iommufd_viommu.h": "linux/iommufd.h",
     "abi_dma_buf.h": "linux/dma-buf.h",
   ]
 
@@ -20,6 +22,18 @@ enum KernelNames {
     "iommu_hw_info.reserved": "__reserved",
     "iommu_hw_info_vtd.reserved": "__reserved",
     "iommu_ioas_noiommu_get_pa.reserved": "__reserved",
+    "iommu_hw_info_arm_smmuv3.reserved": "__reserved",
+    "iommu_hw_info_tegra241_cmdqv.reserved": "__reserved",
+    "iommu_hwpt_alloc.reserved": "__reserved",
+    "iommu_hwpt_alloc.reserved2": "__reserved2",
+    "iommu_hwpt_vtd_s1.reserved": "__reserved",
+    "iommu_hwpt_set_dirty_tracking.reserved": "__reserved",
+    "iommu_hwpt_get_dirty_bitmap.reserved": "__reserved",
+    "iommu_hwpt_vtd_s1_invalidate.reserved": "__reserved",
+    "iommu_hwpt_invalidate.reserved": "__reserved",
+    "iommu_hwpt_pgfault.reserved": "__reserved",
+    "iommu_viommu_alloc.reserved": "__reserved",
+    "iommu_veventq_alloc.reserved": "__reserved",
     "vfio_device_feature_dma_logging_control.reserved": "__reserved",
     // A union of group_id and devid.
     "vfio_pci_dependent_device.id": "group_id",

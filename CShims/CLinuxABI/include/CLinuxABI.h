@@ -7,5 +7,8 @@
 #include "abi_vfio_feature.h"
 #include "abi_vfio_reset.h"
 #include "abi_iommufd.h"
+#include "abi_iommufd_hwpt.h"
+#include "abi_iommufd_info.h"
+#include "abi_iommufd_viommu.h"
 #include "abi_dma_buf.h"
 #include "abi_sockets.h"
