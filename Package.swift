@@ -92,6 +92,8 @@ let package = Package(
       ], path: "Sources/vfioctl", swiftSettings: strict),
     // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.
     .target(name: "CTestSupport", path: "Tests/CTestSupport"),
+    // The kernel's test interface of iommufd.
+    .target(name: "CMockIOMMU", path: "Tests/CMockIOMMU"),
     .target(
       name: "TestSupport", dependencies: ["CTestSupport", "PCIBus", "LinuxHandles", system],
       path: "Tests/TestSupport",
@@ -114,7 +116,11 @@ let package = Package(
     tests("ABITests", needs: []),
     tests("VFIOTests", needs: ["VFIO", "IOMMUFD", "PCIBus", "DMACore"]),
     tests("VFIOCTLTests", needs: ["vfioctl"]),
-    tests("KernelTests", needs: ["IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    tests(
+      "KernelTests",
+      needs: [
+        "CMockIOMMU", "IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
+      ]),
     tests(
       "DeviceTests",
       needs: [
