@@ -23,6 +23,7 @@ public final class IOAS: AddressSpace {
   public let reservations: IOVAReservations
   /// Whether the object goes with this value.
   private let isOwned: Bool
+  private let registration: ObjectRegistration?
 
   /// Makes an address space without devices; all addresses are allowed until one is attached.
   /// - Throws: `KernelError` for `IOMMU_IOAS_ALLOC` or `IOMMU_IOAS_IOVA_RANGES`.
@@ -34,6 +35,8 @@ public final class IOAS: AddressSpace {
     let id = IOMMUFDObjectID(command.out_ioas_id)
     self.id = id
     isOwned = true
+    registration = ObjectRegistration(
+      IOMMUFDObject(id: id, kind: .ioas, label: "", uses: []), in: context.registry)
     label = "IOAS \(id) (fd \(fd))"
     do throws(KernelError) {
       reservations = IOVAReservations(allowed: try Self.allowedRanges(of: id, in: context))
@@ -52,6 +55,12 @@ public final class IOAS: AddressSpace {
     self.context = context
     self.id = id
     isOwned = false
+    // Whoever made it in this process has entered it.
+    registration =
+      context.registry.contains(id)
+      ? nil
+      : ObjectRegistration(
+        IOMMUFDObject(id: id, kind: .ioas, label: "made elsewhere", uses: []), in: context.registry)
     label = "IOAS \(id) (fd \(context.descriptor))"
     reservations = IOVAReservations(allowed: try Self.allowedRanges(of: id, in: context))
   }

@@ -69,7 +69,7 @@ extension VFIODevice {
   ) throws(KernelError) {
     try self.init(
       address, VFIODeviceHandle(descriptor, parent: container), mode: container.mode, addressSpace: container,
-      id: nil, node: nil)
+      bound: nil, node: nil)
   }
 
   /// Takes over a device that another process opened by its own node and bound to an iommufd, and moves it to an
@@ -89,8 +89,11 @@ extension VFIODevice {
       unsafe abi_vfio_device_attach_iommufd_pt(fd, &attach)
     }
     try ioas.refreshAllowedRanges()
+    let handle = VFIODeviceHandle(descriptor, parent: ioas)
     try self.init(
-      address, VFIODeviceHandle(descriptor, parent: ioas), mode: .iommufd, addressSpace: ioas, id: id,
-      node: nil)
+      address, handle, mode: .iommufd, addressSpace: ioas,
+      bound: IOMMUFDDevice(
+        id, label: address.description, attachedTo: ioas, automatic: IOMMUFDObjectID(attach.pt_id),
+        calls: VFIOAttachmentCalls(of: handle, subject: address.description)), node: nil)
   }
 }
