@@ -7,5 +7,6 @@
 #include "abi_vfio_feature.h"
 #include "abi_vfio_reset.h"
 #include "abi_iommufd.h"
+#include "abi_iommufd_ioas.h"
 #include "abi_dma_buf.h"
 #include "abi_sockets.h"
