@@ -9,6 +9,7 @@ enum KernelNames {
     "abi_vfio_reset.h": "linux/vfio.h", "abi_iommufd.h": "linux/iommufd.h",
     "abi_iommufd_hwpt.h": "linux/iommufd.h", "abi_iommufd_info.h": "linux/iommufd.h",
     "abi_iommufd_viommu.h": "linux/iommufd.h",
+    "abi_iommufd_ioas.h": "linux/iommufd.h",
     "abi_dma_buf.h": "linux/dma-buf.h",
   ]
 
@@ -19,6 +20,10 @@ enum KernelNames {
   private static let fields = [
     "iommu_ioas_iova_ranges.reserved": "__reserved",
     "iommu_ioas_map.reserved": "__reserved",
+    "iommu_ioas_allow_iovas.reserved": "__reserved",
+    "iommu_option.reserved": "__reserved",
+    "iommu_vfio_ioas.reserved": "__reserved",
+    "iommu_ioas_change_process.reserved": "__reserved",
     "iommu_hw_info.reserved": "__reserved",
     "iommu_hw_info_vtd.reserved": "__reserved",
     "iommu_ioas_noiommu_get_pa.reserved": "__reserved",

@@ -10,5 +10,6 @@
 #include "abi_iommufd_hwpt.h"
 #include "abi_iommufd_info.h"
 #include "abi_iommufd_viommu.h"
+#include "abi_iommufd_ioas.h"
 #include "abi_dma_buf.h"
 #include "abi_sockets.h"
