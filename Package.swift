@@ -93,7 +93,7 @@ let package = Package(
     // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.
     .target(name: "CTestSupport", path: "Tests/CTestSupport"),
     // The kernel's test interface of iommufd.
-    .target(name: "CMockIOMMU", path: "Tests/CMockIOMMU"),
+    .target(name: "CMockIOMMU", dependencies: ["CLinuxABI"], path: "Tests/CMockIOMMU"),
     .target(
       name: "TestSupport", dependencies: ["CTestSupport", "PCIBus", "LinuxHandles", system],
       path: "Tests/TestSupport",

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "iommu_children.h"
+
 // The mock IOMMU's facts.
 #define CMOCK_APERTURE_START (1ull << 24)
 #define CMOCK_APERTURE_LAST 0x7fffffffull
