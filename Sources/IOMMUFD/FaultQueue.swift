@@ -23,7 +23,6 @@ public final class FaultQueue: Sendable {
     } catch {
       throw error.advisingOnIOMMUFD(since: "6.11")
     }
-    // The kernel destroys no queue whose file is open, so the file goes first, here as well.
     object = OwnedObject(IOMMUFDObjectID(command.out_fault_id), .faultQueue, uses: [], in: context)
     file = try QueueFile(
       OwnedDescriptor(adopting: CInt(bitPattern: command.out_fault_fd)), "fault queue \(command.out_fault_id)")
@@ -108,5 +107,9 @@ public final class FaultQueue: Sendable {
     try object.destroy()
   }
 
-  deinit { _ = try? file.close() }
+  // The kernel destroys no queue whose file is open.
+  deinit {
+    _ = try? file.close()
+    object.release()
+  }
 }

@@ -126,6 +126,9 @@ public final class HWPageTable: Sendable {
   ///   nested in it (the remedy names them), and it lives on; `ENOENT` where it is closed already.
   public func close() throws(KernelError) { try object.destroy() }
 
+  // Before its parent, whose destruction would be refused.
+  deinit { object.release() }
+
   private static func make(
     _ kind: Kind, _ parent: UInt32, for device: IOMMUFDDevice, options: Options, faults: FaultQueue?,
     data: HWPageTableData?

@@ -18,7 +18,6 @@ public final class HWQueue: Sendable {
     public static let tegra241CMDQV = Model(rawValue: ABI_IOMMU_HW_QUEUE_TYPE_TEGRA241_CMDQV)
   }
 
-  // Goes first: the kernel destroys no queue before those that come after it.
   let object: OwnedObject
   /// The virtual IOMMU.
   public let viommu: VIOMMU
@@ -71,4 +70,7 @@ public final class HWQueue: Sendable {
   /// - Throws: `KernelError` for `IOMMU_DESTROY`: `EBUSY` while queues that come after it live, and it lives on; `ENOENT`
   ///   where it is closed already.
   public func close() throws(KernelError) { try object.destroy() }
+
+  // Before its predecessor and its virtual IOMMU, whose destruction would be refused.
+  deinit { object.release() }
 }

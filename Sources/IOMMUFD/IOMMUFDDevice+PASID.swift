@@ -7,19 +7,21 @@ internal import SystemPackage
 extension IOMMUFDDevice {
   /// The width of the PASIDs that the device and its IOMMU support, in bits; 0 without PASIDs. Asked once.
   /// - Throws: `KernelError` for `IOMMU_GET_HW_INFO`.
-  public func pasidBits() throws(KernelError) -> Int {
-    if let bits = state.withLock({ $0.pasidBits }) { return bits }
-    let bits = try hardwareInfo().pasidBits
-    state.withLock { $0.pasidBits = bits }
-    return bits
+  public func pasidBits() throws(KernelError) -> Int { try hardware().pasidBits }
+
+  private func hardware() throws(KernelError) -> IOMMUHardwareInfo {
+    if let known = state.withLock({ $0.hardware }) { return known }
+    let info = try hardwareInfo()
+    state.withLock { $0.hardware = info }
+    return info
   }
 
   /// Attaches one of the device's PASIDs to a page table: transfers with this PASID are translated by it.
   ///
   /// The device itself is attached to a page table first, and both tables are made with the option
   /// ``HWPageTable/Options/pasid``. What the kernel would let through is refused here: a PASID that the device does not
-  /// have (the kernel attaches PASIDs to devices without the capability), one that is attached already (VFIO would
-  /// replace its table), and PASID 0, which is the device itself.
+  /// have (the kernel attaches PASIDs to devices without the capability), a table that tracks dirty pages for a device that
+  /// cannot, a PASID that is attached already (VFIO would replace its table), and PASID 0, which is the device itself.
   /// - Returns: Detaches when it goes, and keeps the device bound.
   /// - Throws: `KernelError` for `attach PASID`: `EOPNOTSUPP` for a device without PASIDs, `ERANGE` for one beyond its
   ///   width, `EINVAL` where the order or the tables are wrong, `EBUSY` for one that is attached; and for the attachment
@@ -55,6 +57,10 @@ extension IOMMUFDDevice {
     guard table.options.contains(.pasid) else {
       throw refusal(
         .invalidArgument, of: pasid, "HWPT \(table.id) was not made with the option pasid")
+    }
+    if table.options.contains(.dirtyTracking), try !hardware().tracksDirtyPages {
+      throw refusal(
+        .invalidArgument, of: pasid, "HWPT \(table.id) tracks dirty pages, and the device's IOMMU cannot")
     }
   }
 

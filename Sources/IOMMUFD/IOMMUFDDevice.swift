@@ -34,7 +34,7 @@ public final class IOMMUFDDevice: Sendable {
   struct State {
     var rid: Attachment?
     var pasids: [PASID: HWPageTable] = [:]
-    var pasidBits: Int?
+    var hardware: IOMMUHardwareInfo?
   }
 
   /// The context that it is bound to.

@@ -89,8 +89,13 @@ final class OwnedObject: Sendable {
       remedy: "it was closed; its number may be another object's by now")
   }
 
-  deinit {
-    guard calls.load(ordering: .acquiring) != Self.ended else { return }
+  /// Destroys the object where nobody can be told of a failure: in the owner's `deinit`, before what the object needs
+  /// goes.
+  func release() {
+    guard calls.exchange(Self.ended, ordering: .acquiringAndReleasing) != Self.ended else { return }
     _ = abi_iommu_destroy(context.descriptor, id.rawValue)
+    registration.end()
   }
+
+  deinit { release() }
 }

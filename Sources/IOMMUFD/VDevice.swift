@@ -51,4 +51,7 @@ public final class VDevice: Sendable {
   /// Takes the name away, instead of when the last holder lets go.
   /// - Throws: `KernelError` for `IOMMU_DESTROY`: `ENOENT` where it is closed already, or went with its device.
   public func close() throws(KernelError) { try object.destroy() }
+
+  // Before the device is unbound and the virtual IOMMU goes.
+  deinit { object.release() }
 }

@@ -106,5 +106,9 @@ public final class VEventQueue: Sendable {
     try object.destroy()
   }
 
-  deinit { _ = try? file.close() }
+  // The kernel destroys no queue whose file is open, and no virtual IOMMU that has a queue.
+  deinit {
+    _ = try? file.close()
+    object.release()
+  }
 }

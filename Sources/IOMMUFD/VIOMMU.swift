@@ -75,6 +75,9 @@ public final class VIOMMU: Sendable {
   /// - Throws: `KernelError` for `IOMMU_DESTROY`: `EBUSY` while page tables, devices, queues or mapped areas of it live, and it
   ///   lives on; `ENOENT` where it is closed already.
   public func close() throws(KernelError) { try object.destroy() }
+
+  // Before its parent, whose destruction would be refused.
+  deinit { object.release() }
 }
 
 extension VIOMMU {

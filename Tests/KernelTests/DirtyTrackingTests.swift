@@ -23,6 +23,8 @@ extension KernelTests {
         let page = try PageTableFixture(flags: flags)
         let memory = try MappedMemory.anonymous(
           byteCount: variant.byteCount, hugePageSizeLog2: variant.isHuge ? 21 : 0)
+        // An entry that stands for several pages is dirty as a whole.
+        try page.ioas.setUsesHugePages(variant.isHuge)
         let start = MockIOMMU.aperture.start
         let range = IOVARange(start: start, last: start.advanced(byByteCount: variant.byteCount - 1))
         try unsafe page.ioas.mapPages(memory.baseAddress, to: range, access: .readWrite, sharing: .coherent)
@@ -32,7 +34,7 @@ extension KernelTests {
         self.page = page
         self.memory = memory
         self.range = range
-        pageByteCount = variant.isHuge ? MockIOMMU.hugePageByteCount : MockIOMMU.pageByteCount
+        pageByteCount = variant.isHuge ? MockIOMMU.hugePageByteCount : 4096
       }
 
       var pageCount: Int { memory.byteCount / pageByteCount }
@@ -100,6 +102,12 @@ extension KernelTests {
       try fixture.table.setDirtyTracking(false)
       try attachment.detach()
 
+      // Without PASIDs the kernel refuses; with them its mock device would be attached.
+      let without = try MockDevice(attachedTo: fixture.page.ioas, flags: .noDirtyTracking)
+      #expect(
+        refusal { () throws(KernelError) in
+          try without.attachPASID(pasid.rawValue, to: fixture.table.id)
+        } == .invalidArgument)
       let other = try MockDevice(attachedTo: fixture.page.ioas, flags: [.pasid, .noDirtyTracking])
       let untracked = other.bound(to: fixture.page.ioas)
       try untracked.attach(to: try HWPageTable(of: fixture.page.ioas, for: untracked, options: .pasid))
