@@ -2,6 +2,7 @@
 import DMACore
 import DeviceRegisters
 import DriverCore
+import Foundation
 import IOMMUFD
 import LinuxHandles
 import PCIBus
@@ -131,6 +132,28 @@ extension DeviceTests {
       let table = try HWPageTable(of: space, for: bound)
       let virtual = #expect(throws: KernelError.self) { _ = try VIOMMU(in: table, for: bound, .armSMMUv3) }
       #expect(virtual?.iommufdCode == .unsupportedValue)
+    }
+
+    @Test func theProgramPrintsTheObjects() throws {
+      let text = try objects()
+      #expect(text.contains("device ") && text.contains("(0000:00:02.0)") && text.contains("  RID -> HWPT "), "\(text)")
+      #expect(text.contains("fault queue ") && text.contains("  maps -> IOAS 1"), "\(text)")
+      let dot = try objects("--dot")
+      #expect(dot.hasPrefix("digraph iommufd {") && dot.hasSuffix("}\n"))
+      let json = try JSONSerialization.jsonObject(with: Data(objects("--json").utf8))
+      #expect((json as? [[String: Any]])?.compactMap { $0["kind"] as? String }.contains("HWPT") == true)
+    }
+
+    private func objects(_ arguments: String...) throws -> String {
+      let (process, output) = (Process(), Pipe())
+      process.executableURL = URL(fileURLWithPath: Lab.vfioctl)
+      process.arguments = ["objects", "0000:00:02.0"] + arguments
+      process.standardOutput = output
+      try process.run()
+      let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+      process.waitUntilExit()
+      #expect(process.terminationStatus == 0)
+      return text
     }
 
     #if DEBUG

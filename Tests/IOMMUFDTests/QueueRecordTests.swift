@@ -15,9 +15,9 @@ import Testing
   }
 
   @Test func faultsAreGroupedByTheirCookie() throws {
-    let bytes =
-      fault(flags: 1, pasid: 5, address: 0x1000, cookie: 1) + fault(flags: 3, pasid: 5, address: 0x2000, cookie: 1)
-      + fault(flags: 2, address: 0x3000, cookie: 2)
+    var bytes = fault(flags: 1, pasid: 5, address: 0x1000, cookie: 1)
+    bytes += fault(flags: 3, pasid: 5, address: 0x2000, cookie: 1)
+    bytes += fault(flags: 2, address: 0x3000, cookie: 2)
     let groups = PageFaultGroup.groups(in: bytes[...])
     #expect(groups.map(\.cookie) == [1, 2] && groups.map(\.faults.count) == [2, 1])
     let first = try #require(groups.first?.faults.first)
@@ -39,11 +39,11 @@ import Testing
   @Test func lostEventsAreCounted() {
     var sequence = VirtualEvent.beforeFirst
     let data: [UInt32] = [0xaa]
-    let bytes = words([0, 0] + data + [0, 1] + data + [0, 4] + data + [1, 7])
+    let bytes = words([0, 0, 0xaa, 0, 1, 0xaa, 0, 4, 0xaa, 1, 7])
     let events = VirtualEvent.events(in: bytes[...], dataByteCount: 4, after: &sequence)
     #expect(events.map(\.sequence) == [0, 1, 4, 7] && events.map(\.lostCount) == [0, 0, 2, 3])
     #expect(events.last?.content == .overflow && events.first?.content == .event(words(data)))
-    let next = VirtualEvent.events(in: words([0, 8] + data)[...], dataByteCount: 4, after: &sequence)
+    let next = VirtualEvent.events(in: words([0, 8, 0xaa])[...], dataByteCount: 4, after: &sequence)
     #expect(next.map(\.lostCount) == [0])
   }
 
@@ -63,7 +63,8 @@ import Testing
     let bytes = words([0, 0, 1, 2, 3, 4, 5, 6, 7, 8])
     let event = try #require(
       VirtualEvent.events(in: bytes[...], dataByteCount: 32, after: &sequence).first)
-    #expect(event.armSMMUv3 == [2 << 32 | 1, 4 << 32 | 3, 6 << 32 | 5, 8 << 32 | 7])
+    let expected: [UInt64] = [0x2_0000_0001, 0x4_0000_0003, 0x6_0000_0005, 0x8_0000_0007]
+    #expect(event.armSMMUv3 == expected)
     #expect(event.tegra241CMDQV == nil)
   }
 }

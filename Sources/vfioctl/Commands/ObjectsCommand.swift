@@ -38,7 +38,7 @@ struct ObjectsCommand: ParsableCommand {
       let bus = PCIBus()
       let lent = try addresses.filter { try !bus.function(at: $0).isBoundToVFIO }
       if !lent.isEmpty { try DriverBinding().bind(lent, force: force) }
-      let result = Result { try graph(on: bus) }
+      let result = Result { try demonstration(on: bus) }
       if !lent.isEmpty { try DriverBinding().restore(lent) }
       let graph = try result.get()
       if output.json { return try JSONOutput.print(graph.objects.map(ObjectRecord.init)) }
@@ -46,7 +46,7 @@ struct ObjectsCommand: ParsableCommand {
     }
   }
 
-  private func graph(on bus: PCIBus) throws -> IOMMUFDObjectGraph {
+  private func demonstration(on bus: PCIBus) throws -> IOMMUFDObjectGraph {
     let space = try IOAS(in: IOMMUFDContext())
     let faults = try FaultQueue(in: space.context)
     let devices = try addresses.map { try AttachedDevice(bus.function(at: $0), in: space, on: bus) }

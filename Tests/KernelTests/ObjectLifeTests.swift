@@ -10,7 +10,7 @@ import Testing
 
 extension KernelTests {
   /// The life of objects: their list, their numbers, their ends.
-  @Suite struct ObjectTests {
+  @Suite struct ObjectLifeTests {
     @Test func theListTellsWhoNeedsWhom() throws {
       let fixture = try VIOMMUFixture()
       let (context, device) = (fixture.page.context, fixture.device)
