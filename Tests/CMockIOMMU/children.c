@@ -157,6 +157,14 @@ int64_t cmock_page_table(int fd, uint32_t device_id, uint32_t ioas_id, uint32_t 
   return result < 0 ? result : (int64_t)command.out_id;
 }
 
+int cmock_write_setting(const char *path, const char *text) {
+  int fd = abi_open(path, O_WRONLY);
+  if (fd < 0) return fd;
+  int64_t result = abi_write(fd, text, strlen(text));
+  close(fd);
+  return result < 0 ? (int)result : 0;
+}
+
 int cmock_fail_nth(int file, uint32_t n) {
   char text[12];
   int length = 0;

@@ -12,7 +12,10 @@ extension KernelTests {
   @Suite struct AcceptanceAccessTests {
     private let page = TestMemory.page
 
-    /// Pins outlast the devices, and end across the border of two huge pages.
+    /// Pins outlast the devices: a table of huge pages goes while the kernel keeps one page of them.
+    ///
+    /// One page: where it keeps two at the border of two huge pages, Linux 7.3 unmaps a page of a large entry and
+    /// complains (iommu_unmap_nofail), whoever the caller is.
     @Test(arguments: IOASVariant.allCases)
     func accessDomainDestroy(_ variant: IOASVariant) throws {
       try IOASFixture.with(variant) { fixture in
@@ -22,8 +25,7 @@ extension KernelTests {
         try space.map(memory, at: place)
         let device = try MockDevice(attachedTo: space)
         let access = try MockAccess(to: space, pinsPages: true)
-        let border = TestMemory.hugePage
-        let part = border - page..<border + page
+        let part = page..<2 * page
         let pin = try access.pin(place.advanced(byByteCount: part.lowerBound), memory, part)
         try device.destroy()
         for device in fixture.devices { try device.destroy() }
@@ -84,14 +86,15 @@ extension KernelTests {
     }
 
     /// Copies through the kernel both ways and compares, around each border of two pages.
-    private func checkCopies(_ fixture: IOASFixture, _ memory: TestMemory, at place: IOVA, pages: Int) throws {
+    private func checkCopies(_ fixture: IOASFixture, _ memory: TestMemory, at place: IOVA, pages: Int) throws
+    {
       let access = try MockAccess(to: fixture.space, pinsPages: false)
       let buffer = try TestMemory(memory.byteCount)
       func check(_ start: Int, _ byteCount: Int, slowly: Bool) throws {
         let (part, iova) = (start..<start + byteCount, place.advanced(byByteCount: start))
         try unsafe access.read(iova, into: buffer.bytes(0..<byteCount), slowly: slowly)
         #expect(buffer.contents(0..<byteCount) == memory.contents(part))
-        buffer.scramble(UInt64(start ^ byteCount << 20))
+        buffer.scramble(start ^ byteCount << 20, 0..<byteCount)
         let before = memory.contents(max(0, start - 8)..<start)
         try unsafe access.write(iova, from: buffer.bytes(0..<byteCount), slowly: slowly)
         #expect(buffer.contents(0..<byteCount) == memory.contents(part))
@@ -99,7 +102,9 @@ extension KernelTests {
       }
       for slowly in [false, true] {
         for byteCount in 1..<64 {
-          for offset in stride(from: -50, to: 50, by: 7) { try check(page + offset, byteCount, slowly: slowly) }
+          for offset in stride(from: -50, to: 50, by: 7) {
+            try check(page + offset, byteCount, slowly: slowly)
+          }
         }
         try check(0, pages * page, slowly: slowly)
       }
@@ -138,7 +143,8 @@ extension KernelTests {
         var child = cmock_child()
         try kernelCall("IOMMU_IOAS_MAP", on: "child") {
           unsafe cmock_fork_mapping(
-            fixture.context.descriptor, fixture.space.id.rawValue, place.rawValue, UInt64(4 * page), byte, &child)
+            fixture.context.descriptor, fixture.space.id.rawValue, place.rawValue, UInt64(4 * page), byte,
+            &child)
         }
         if !stays { try kernelCall("waitpid") { unsafe cmock_end_child(&child) } }
         defer { if stays { unsafe cmock_end_child(&child) } }

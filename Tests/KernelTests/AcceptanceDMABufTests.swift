@@ -42,7 +42,7 @@ extension KernelTests {
         let (space, context) = (fixture.space, fixture.context)
         let bytes = 0..<UInt64(2 * page)
         let file = try MockIOMMU.dmaBuf(byteCount: 2 * page, in: context)
-        let place = try space.mapBytes(of: file, bytes, access: .readWrite)
+        let place = try space.mapBytes(of: file, bytes, at: fixture.place(2), access: .readWrite)
         try MockIOMMU.setRevoked(true, file, in: context)
         // A table that comes while it is revoked has nothing there, which is no error.
         try fixture.addDevice()

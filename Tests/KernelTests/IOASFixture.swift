@@ -29,13 +29,12 @@ final class IOASFixture {
   let context: IOMMUFDContext
   let space: IOAS
   var devices: [MockDevice] = []
-  /// The first address that may be mapped everywhere; a multiple of every page.
-  let base: IOVA
+  /// The first address that may be mapped with any devices; a multiple of every page.
+  let base = MockIOMMU.aperture.start
 
   init(deviceCount: Int) throws {
     context = try IOMMUFDContext()
     space = try IOAS(in: context)
-    base = deviceCount > 0 ? MockIOMMU.aperture.start : IOVA(0)
     for _ in 0..<deviceCount { try addDevice() }
   }
 

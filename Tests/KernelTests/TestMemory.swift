@@ -65,7 +65,8 @@ final class TestMemory: @unchecked Sendable {
   func bytes(_ part: Range<Int>? = nil) -> UnsafeMutableRawBufferPointer {
     let part = part ?? 0..<byteCount
     precondition(part.lowerBound >= 0 && part.upperBound <= byteCount, "a part of the memory")
-    return unsafe UnsafeMutableRawBufferPointer(start: mapping.baseAddress + part.lowerBound, count: part.count)
+    return unsafe UnsafeMutableRawBufferPointer(
+      start: mapping.baseAddress + part.lowerBound, count: part.count)
   }
 
   subscript(place: Int) -> UInt8 {
@@ -73,12 +74,17 @@ final class TestMemory: @unchecked Sendable {
     set { unsafe bytes()[place] = newValue }
   }
 
-  /// Fills it with bytes that follow from a seed.
-  func scramble(_ seed: UInt64) {
-    var state = seed | 1
-    for index in 0..<byteCount {
+  /// Fills a part with words that follow from a seed.
+  func scramble(_ seed: Int, _ part: Range<Int>? = nil) {
+    var state = UInt64(truncatingIfNeeded: seed) | 1
+    let bytes = unsafe bytes(part)
+    for place in stride(from: 0, to: bytes.count, by: 8) {
       state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-      unsafe bytes()[index] = UInt8(truncatingIfNeeded: state >> 56)
+      unsafe withUnsafeBytes(of: state) {
+        let rest = min(8, bytes.count - place)
+        unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[place..<place + rest])
+          .copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[..<rest]))
+      }
     }
   }
 
@@ -152,7 +158,8 @@ extension MockAccess {
 
 extension TestMemory {
   /// Checks how often each page is pinned.
-  func checkPins(_ part: Range<Int>? = nil, are pins: UInt32, in context: IOMMUFDContext) throws(KernelError) {
+  func checkPins(_ part: Range<Int>? = nil, are pins: UInt32, in context: IOMMUFDContext) throws(KernelError)
+  {
     try unsafe MockIOMMU.checkPins(UnsafeRawBufferPointer(bytes(part)), are: pins, in: context)
   }
 }
@@ -163,4 +170,14 @@ func refused(
 ) {
   let error = #expect(throws: KernelError.self, sourceLocation: sourceLocation, performing: body)
   #expect(error?.errno == errno, "\(String(describing: error))", sourceLocation: sourceLocation)
+}
+
+/// Why the kernel refuses; nil where it does not. For loops that are too long for an expectation each.
+func refusal(of body: () throws(KernelError) -> Void) -> Errno? {
+  do throws(KernelError) {
+    try body()
+    return nil
+  } catch {
+    return error.errno
+  }
 }

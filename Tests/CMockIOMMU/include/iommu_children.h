@@ -37,6 +37,8 @@ int cmock_command(int fd, uint32_t number, void *command);
 /// A page table for a device in an address space; its id.
 int64_t cmock_page_table(int fd, uint32_t device_id, uint32_t ioas_id, uint32_t flags);
 
+/// Writes a file of debugfs, which knows no offsets.
+int cmock_write_setting(const char *path, const char *text);
 /// The n-th allocation that this thread makes in the kernel from now on fails; `file` is that of
 /// /proc/thread-self/fail-nth.
 int cmock_fail_nth(int file, uint32_t n);
