@@ -87,7 +87,8 @@ let package = Package(
     .executableTarget(
       name: "vfioctl",
       dependencies: [
-        "VFIO", "IOMMUFD", "DeviceSimulation", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "LinuxHandles", system,
+        "VFIO", "IOMMUFD", "DeviceSimulation", "SmokeChecks", "DriverCore", "PCIBus", "DMACore",
+        "LinuxHandles", system,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], path: "Sources/vfioctl", swiftSettings: strict),
     // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.

@@ -25,7 +25,8 @@ public final class FaultQueue: Sendable {
     }
     object = OwnedObject(IOMMUFDObjectID(command.out_fault_id), .faultQueue, uses: [], in: context)
     file = try QueueFile(
-      OwnedDescriptor(adopting: CInt(bitPattern: command.out_fault_fd)), "fault queue \(command.out_fault_id)")
+      OwnedDescriptor(adopting: CInt(bitPattern: command.out_fault_fd)), "fault queue \(command.out_fault_id)"
+    )
   }
 
   /// The context that it lives in.

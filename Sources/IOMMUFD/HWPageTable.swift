@@ -133,7 +133,9 @@ public final class HWPageTable: Sendable {
     _ kind: Kind, _ parent: UInt32, for device: IOMMUFDDevice, options: Options, faults: FaultQueue?,
     data: HWPageTableData?
   ) throws(KernelError) -> OwnedObject {
-    guard let faults else { return try make(kind, parent, for: device, options: options, fault: nil, data: data) }
+    guard let faults else {
+      return try make(kind, parent, for: device, options: options, fault: nil, data: data)
+    }
     precondition(faults.context === device.context, "a fault queue and a device live in one context")
     return try faults.object.use("IOMMU_HWPT_ALLOC") { id throws(KernelError) in
       try make(kind, parent, for: device, options: options, fault: id, data: data)

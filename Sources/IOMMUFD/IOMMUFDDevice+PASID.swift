@@ -5,7 +5,9 @@ internal import Synchronization
 internal import SystemPackage
 
 extension IOMMUFDDevice {
-  /// The width of the PASIDs that the device and its IOMMU support, in bits; 0 without PASIDs. Asked once.
+  /// The width of the PASIDs that the device and its IOMMU support, in bits; 0 without PASIDs.
+  ///
+  /// Asked once.
   /// - Throws: `KernelError` for `IOMMU_GET_HW_INFO`.
   public func pasidBits() throws(KernelError) -> Int { try hardware().pasidBits }
 
@@ -31,7 +33,8 @@ extension IOMMUFDDevice {
     let bits = try pasidBits()
     guard bits > 0 else {
       throw refusal(
-        .notSupported, of: pasid, "the device or its IOMMU has no PASIDs (or they are off); the kernel would not notice")
+        .notSupported, of: pasid,
+        "the device or its IOMMU has no PASIDs (or they are off); the kernel would not notice")
     }
     guard pasid.rawValue != 0 else {
       throw refusal(.invalidArgument, of: pasid, "PASID 0 is the device itself: attach(to:)")
@@ -42,12 +45,14 @@ extension IOMMUFDDevice {
     try checkCompatibility(of: table, for: pasid)
     try setPASID(pasid, to: table) { state throws(KernelError) in
       guard state.pasids[pasid] == nil else {
-        throw refusal(.resourceBusy, of: pasid, "it is attached already: replace its table by its PASIDAttachment")
+        throw refusal(
+          .resourceBusy, of: pasid, "it is attached already: replace its table by its PASIDAttachment")
       }
       guard case .pageTable(let own) = state.rid, own.options.contains(.pasid) else {
         throw refusal(
           .invalidArgument, of: pasid,
-          "attach the device itself first, to a page table with the option pasid; an address space's own is none")
+          "attach the device itself first, to a page table with the option pasid; an address space's own is none"
+        )
       }
     }
     return PASIDAttachment(pasid, of: self)

@@ -42,5 +42,7 @@ public struct IOMMUFDObject: Hashable, Sendable {
 
 extension IOMMUFDObject: CustomStringConvertible {
   /// One line: kind, number, label.
-  public var description: String { label.isEmpty ? "\(kind.rawValue) \(id)" : "\(kind.rawValue) \(id) (\(label))" }
+  public var description: String {
+    label.isEmpty ? "\(kind.rawValue) \(id)" : "\(kind.rawValue) \(id) (\(label))"
+  }
 }

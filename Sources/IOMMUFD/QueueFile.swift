@@ -52,7 +52,9 @@ final class QueueFile: Sendable {
     try readiness.changes(on: reactor)
   }
 
-  /// Closes the file; whoever waits sees the end. Once more does nothing.
+  /// Closes the file; whoever waits sees the end.
+  ///
+  /// Once more does nothing.
   func close() throws(KernelError) {
     let descriptor = file.withLock { file in
       switch file {

@@ -24,7 +24,8 @@ public final class VEventQueue: Sendable {
 
     /// Event records of Arm's SMMUv3.
     public static let armSMMUv3 = Model(
-      rawValue: ABI_IOMMU_VEVENTQ_TYPE_ARM_SMMUV3, dataByteCount: MemoryLayout<abi_iommu_vevent_arm_smmuv3>.size)
+      rawValue: ABI_IOMMU_VEVENTQ_TYPE_ARM_SMMUV3,
+      dataByteCount: MemoryLayout<abi_iommu_vevent_arm_smmuv3>.size)
     /// Errors of Tegra241's CMDQV.
     public static let tegra241CMDQV = Model(
       rawValue: ABI_IOMMU_VEVENTQ_TYPE_TEGRA241_CMDQV,

@@ -22,7 +22,9 @@ public struct VirtualEvent: Hashable, Sendable {
   /// An event of Arm's SMMUv3, as its four double words; nil for anything else.
   public var armSMMUv3: [UInt64]? { words(ofByteCount: MemoryLayout<abi_iommu_vevent_arm_smmuv3>.size) }
   /// The map of errors of Tegra241's CMDQV, as its two double words; nil for anything else.
-  public var tegra241CMDQV: [UInt64]? { words(ofByteCount: MemoryLayout<abi_iommu_vevent_tegra241_cmdqv>.size) }
+  public var tegra241CMDQV: [UInt64]? {
+    words(ofByteCount: MemoryLayout<abi_iommu_vevent_tegra241_cmdqv>.size)
+  }
 
   private func words(ofByteCount byteCount: Int) -> [UInt64]? {
     guard case .event(let bytes) = content, bytes.count == byteCount else { return nil }

@@ -28,7 +28,9 @@ extension VFIODevice {
       throw KernelError(
         operation: "VFIO_DEVICE_ATTACH_IOMMUFD_PT", errno: .invalidArgument,
         subject: "\(address), HWPT \(table.id)",
-        remedy: "the table is of \(table.ioas.label), the device of \(addressSpace.label): open the device in that one")
+        remedy:
+          "the table is of \(table.ioas.label), the device of \(addressSpace.label): open the device in that one"
+      )
     }
     try device.attach(to: table)
   }

@@ -180,7 +180,8 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     guard isKnownUniquelyReferenced(&handle) || handle.isRevoked else {
       throw KernelError(
         operation: "close", errno: .resourceBusy, subject: subject,
-        remedy: "register windows, interrupt vectors or attached PASIDs of the device are still in use; drop them first"
+        remedy:
+          "register windows, interrupt vectors or attached PASIDs of the device are still in use; drop them first"
       )
     }
     if isAttached { try handle.detach() }

@@ -136,7 +136,9 @@ extension DeviceTests {
 
     @Test func theProgramPrintsTheObjects() throws {
       let text = try objects()
-      #expect(text.contains("device ") && text.contains("(0000:00:02.0)") && text.contains("  RID -> HWPT "), "\(text)")
+      #expect(
+        text.contains("device ") && text.contains("(0000:00:02.0)") && text.contains("  RID -> HWPT "),
+        "\(text)")
       #expect(text.contains("fault queue ") && text.contains("  maps -> IOAS 1"), "\(text)")
       let dot = try objects("--dot")
       #expect(dot.hasPrefix("digraph iommufd {") && dot.hasSuffix("}\n"))

@@ -15,7 +15,8 @@ import Testing
     #expect(Set(codes).count == 9 && Set(codes.map(\.meaning)).count == 9)
     #expect(
       codes.map(\.errno) == [
-        .inappropriateIOCTLForDevice, .argListTooLong, .notSupported, .invalidArgument, .noSuchFileOrDirectory,
+        .inappropriateIOCTLForDevice, .argListTooLong, .notSupported, .invalidArgument,
+        .noSuchFileOrDirectory,
         .noMemory, .overflow, .resourceBusy, .fileExists,
       ])
     for code in codes {

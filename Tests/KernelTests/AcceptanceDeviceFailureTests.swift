@@ -21,7 +21,9 @@ extension KernelTests {
         try failNth.step { () throws(KernelError) in
           try unsafe ioas.mapPages(pages.baseAddress, to: memory, access: .readWrite, sharing: .coherent)
         }
-        let mock = try failNth.step { () throws(KernelError) in try MockDevice(attachedTo: ioas, flags: .pasid) }
+        let mock = try failNth.step { () throws(KernelError) in
+          try MockDevice(attachedTo: ioas, flags: .pasid)
+        }
         let device = mock.bound(to: ioas)
         _ = try failNth.step { () throws(KernelError) in try device.hardwareInfo() }
         let table = try failNth.step { () throws(KernelError) in
@@ -47,7 +49,8 @@ extension KernelTests {
       let viommu = try failNth.step { () throws(KernelError) in
         try VIOMMU(in: parent, for: device, VIOMMUFixture.model)
       }
-      let name = try failNth.step { () throws(KernelError) in try VDevice(device, in: viommu, virtualID: 0x99) }
+      let name = try failNth.step { () throws(KernelError) in try VDevice(device, in: viommu, virtualID: 0x99)
+      }
       let queue = try failNth.step { () throws(KernelError) in
         try HWQueue(in: viommu, VIOMMUFixture.queues, index: 0, memory: memory)
       }

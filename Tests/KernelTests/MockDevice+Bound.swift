@@ -40,18 +40,9 @@ final class MockAttachmentCalls: IOMMUFDAttachmentCalls {
 
   func detach(pasid: PASID?) throws(KernelError) {
     guard let pasid else {
-      throw KernelError(operation: "detach", errno: .notSupported, subject: "a mock device is always attached")
+      throw KernelError(
+        operation: "detach", errno: .notSupported, subject: "a mock device is always attached")
     }
     try device.detachPASID(pasid.rawValue)
-  }
-}
-
-/// The errno of a refusal; nil where nothing was refused.
-func refusal(_ body: () throws(KernelError) -> Void) -> Errno? {
-  do throws(KernelError) {
-    try body()
-    return nil
-  } catch {
-    return error.errno
   }
 }

@@ -51,7 +51,8 @@ extension KernelTests {
         let busy = #expect(throws: KernelError.self) { try parent.close() }
         #expect(busy?.errno == .resourceBusy && busy?.iommufdCode == .inUse)
         #expect(
-          busy?.remedy?.contains("HWPT \(nested[0].id) (nested) as nested in") == true, "\(busy?.remedy ?? "")")
+          busy?.remedy?.contains("HWPT \(nested[0].id) (nested) as nested in") == true,
+          "\(busy?.remedy ?? "")")
 
         refusesWrongInvalidations(fixture, parent, nested[0])
         try invalidates(fixture, nested[0])
@@ -128,19 +129,24 @@ extension KernelTests {
         _ size: UInt32, _ count: UInt32, _ bytes: [UInt8]? = [UInt8](repeating: 0, count: 8192)
       ) -> Errno? {
         let (errno, handled) = RawCall.invalidate(
-          nested.id, in: fixture.context, type: CMOCK_HWPT_INVALIDATE_TYPE, entryByteCount: size, count: count,
+          nested.id, in: fixture.context, type: CMOCK_HWPT_INVALIDATE_TYPE, entryByteCount: size,
+          count: count,
           bytes)
         #expect(handled == 0)
         return errno
       }
       check(parent.invalidate(one), .invalidArgument)
       check(
-        nested.invalidate(CacheInvalidation(type: CMOCK_HWPT_INVALIDATE_TYPE, entryByteCount: 8, bytes: [])), nil)
+        nested.invalidate(CacheInvalidation(type: CMOCK_HWPT_INVALIDATE_TYPE, entryByteCount: 8, bytes: [])),
+        nil)
       check(
         nested.invalidate(
-          PageTableFixture.invalidation([(0, 0)], type: CMOCK_HWPT_INVALIDATE_TYPE_INVALID)), .invalidArgument)
+          PageTableFixture.invalidation([(0, 0)], type: CMOCK_HWPT_INVALIDATE_TYPE_INVALID)), .invalidArgument
+      )
       #expect(raw(7, 1) == .invalidArgument)
-      #expect(raw(9, 1, [UInt8](repeating: 1, count: 16)) == .argListTooLong || raw(9, 1, [UInt8](repeating: 1, count: 16)) == .invalidArgument)
+      #expect(
+        raw(9, 1, [UInt8](repeating: 1, count: 16)) == .argListTooLong
+          || raw(9, 1, [UInt8](repeating: 1, count: 16)) == .invalidArgument)
       #expect(raw(0, 1) == .invalidArgument)
       #expect(raw(4097, 1) == .invalidArgument)
       #expect(raw(8, 1 << 19 + 1) == .invalidArgument)
@@ -171,7 +177,8 @@ extension KernelTests {
       #expect(table.invalidate(PageTableFixture.invalidation([(0, 2), (0, 3)])).handledCount == 2)
       check([0, 0, 0, 0])
       let other = try HWPageTable(
-        nestedIn: try #require(table.nestParent), for: fixture.devices[0], data: PageTableFixture.data(iotlb: 5))
+        nestedIn: try #require(table.nestParent), for: fixture.devices[0],
+        data: PageTableFixture.data(iotlb: 5))
       let all = other.invalidate(PageTableFixture.invalidation([(CMOCK_INVALIDATE_ALL, 0)]))
       #expect(all.handledCount == 1 && all.failure == nil)
       try all.requireAll()
@@ -229,7 +236,8 @@ extension KernelTests {
         #expect(info.kind == .other(CMOCK_HW_INFO_TYPE, expected) && info.pasidBits == 0)
         #expect(info.tracksDirtyPages && info.capabilities.contains(.withoutATS))
         #expect(
-          try IOMMUHardwareInfo(of: device.id, in: fixture.context, type: CMOCK_HW_INFO_TYPE).kind == info.kind)
+          try IOMMUHardwareInfo(of: device.id, in: fixture.context, type: CMOCK_HW_INFO_TYPE).kind
+            == info.kind)
         let wrong = #expect(throws: KernelError.self) {
           _ = try IOMMUHardwareInfo(of: device.id, in: fixture.context, type: CMOCK_HW_INFO_TYPE + 1)
         }

@@ -173,7 +173,8 @@ extension KernelTests {
             for round in 0..<200 {
               if let parent = try? HWPageTable(of: ioas, for: device, options: .nestParent) {
                 kept.append(parent)
-                if let nested = try? HWPageTable(nestedIn: parent, for: device, data: PageTableFixture.data()) {
+                if let nested = try? HWPageTable(nestedIn: parent, for: device, data: PageTableFixture.data())
+                {
                   kept.append(nested)
                 }
               }

@@ -10,7 +10,7 @@ import Testing
 extension KernelTests {
   /// The kernel's acceptance case `iommufd_device_pasid`, and what the toolkit itself refuses.
   @Suite struct PASIDTests {
-    private static let pasid = PASID(100)!
+    private static let pasid = PASID(100) ?? .highest
 
     private func refused(_ device: IOMMUFDDevice, _ pasid: PASID, _ table: HWPageTable) -> Errno? {
       refusal { () throws(KernelError) in _ = try device.attach(pasid, to: table) }
@@ -81,7 +81,8 @@ extension KernelTests {
       try device.attach(to: fixture.ioas)
     }
 
-    private func replaces(_ fixture: PageTableFixture, _ parent: HWPageTable, _ nested: [HWPageTable]) throws {
+    private func replaces(_ fixture: PageTableFixture, _ parent: HWPageTable, _ nested: [HWPageTable]) throws
+    {
       let (mock, device, pasid) = (fixture.mocks[0], fixture.devices[0], Self.pasid)
       #expect(
         refusal { () throws(KernelError) in

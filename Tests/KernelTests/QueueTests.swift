@@ -193,7 +193,9 @@ extension KernelTests {
 
     #if DEBUG
       @Test func everyCallMayFail() throws {
-        let concerns = { (path: String) in path.hasPrefix("/dev/iommu") || path.contains("iommufd-") || path.contains("eventpoll") }
+        let concerns = { (path: String) in
+          path.hasPrefix("/dev/iommu") || path.contains("iommufd-") || path.contains("eventpoll")
+        }
         let swept = try faultSweep(.noMemory, concerning: concerns) { plan in
           do {
             try FaultPlan.$current.withValue(plan) {

@@ -190,7 +190,8 @@ extension KernelTests {
       var buffer = [UInt8](repeating: 0, count: 64)
       for byteCount in [0, 7, 8] {
         #expect(
-          unsafe abi_read(file.rawValue, &buffer, UInt64(byteCount)) == -Int64(Errno.invalidArgument.rawValue))
+          unsafe abi_read(file.rawValue, &buffer, UInt64(byteCount)) == -Int64(Errno.invalidArgument.rawValue)
+        )
       }
       #expect(unsafe abi_read(file.rawValue, &buffer, 64) == 12)
       try fixture.device.attach(to: fixture.page.ioas)
@@ -219,7 +220,10 @@ extension KernelTests {
       #expect(empty.failure == nil && empty.handledCount == 0)
       let count = UInt32(CMOCK_DEVICE_CACHE_COUNT)
       let wrong: [(CacheInvalidation, Errno)] = [
-        (VIOMMUFixture.invalidation([(0, 0x99, 0)], type: CMOCK_VIOMMU_INVALIDATE_TYPE_INVALID), .invalidArgument),
+        (
+          VIOMMUFixture.invalidation([(0, 0x99, 0)], type: CMOCK_VIOMMU_INVALIDATE_TYPE_INVALID),
+          .invalidArgument
+        ),
         (VIOMMUFixture.invalidation([(2, 0x99, 0)]), .notSupported),
         (VIOMMUFixture.invalidation([(0, 0x99, count)]), .invalidArgument),
         (VIOMMUFixture.invalidation([(0, 9, 0)]), .invalidArgument),
@@ -265,14 +269,17 @@ extension KernelTests {
       let start = MockIOMMU.aperture.start
       func range(_ offset: Int, _ byteCount: Int) -> IOVARange {
         IOVARange(
-          start: start.advanced(byByteCount: offset), last: start.advanced(byByteCount: offset + byteCount - 1))
+          start: start.advanced(byByteCount: offset),
+          last: start.advanced(byByteCount: offset + byteCount - 1))
       }
       func queue(
-        _ index: Int, _ memory: IOVARange, _ model: HWQueue.Model = VIOMMUFixture.queues, after: HWQueue? = nil
+        _ index: Int, _ memory: IOVARange, _ model: HWQueue.Model = VIOMMUFixture.queues,
+        after: HWQueue? = nil
       ) throws(KernelError) -> HWQueue {
         try HWQueue(in: fixture.viommu, model, index: index, memory: memory, after: after)
       }
-      func refused(_ index: Int, _ memory: IOVARange, _ model: HWQueue.Model = VIOMMUFixture.queues) -> Errno? {
+      func refused(_ index: Int, _ memory: IOVARange, _ model: HWQueue.Model = VIOMMUFixture.queues) -> Errno?
+      {
         refusal { () throws(KernelError) in _ = try queue(index, memory, model) }
       }
       #expect(refused(0, range(0, 4096), HWQueue.Model(rawValue: 0)) == .notSupported)
