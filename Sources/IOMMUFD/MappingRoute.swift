@@ -11,25 +11,35 @@ final class MappingRoute: AddressSpace {
   let label: String
   let granuleByteCount: Int
   let reservations: IOVAReservations
-  /// Nil once an unmap failed: the address space then holds this route, and must not be held by it.
-  private let target: Mutex<IOAS?>
-  private let map: @Sendable (IOVARange) throws(KernelError) -> Void
+  private let state: Mutex<State>
 
+  private struct State {
+    /// Nil once an unmap failed: the address space then holds this route, and must not be held by it.
+    var target: IOAS?
+    /// Until it was made: it holds address spaces as well.
+    var map: (@Sendable (IOVARange) throws(KernelError) -> Void)?
+  }
+
+  /// - Parameter map: Made once, for the range that the exposure takes.
   init(into target: IOAS, by map: @escaping @Sendable (IOVARange) throws(KernelError) -> Void) {
     label = target.label
     granuleByteCount = target.granuleByteCount
     reservations = target.reservations
-    self.target = Mutex(target)
-    self.map = map
+    state = Mutex(State(target: target, map: map))
   }
 
   /// The address space itself.
-  var ioas: IOAS? { target.withLock { $0 } }
+  var ioas: IOAS? { state.withLock { $0.target } }
 
   @unsafe
   func mapPages(
     _ base: UnsafeMutableRawPointer, to range: IOVARange, access: DMAAccess, sharing: DMASharing
   ) throws(KernelError) {
+    let map = state.withLock { state in
+      defer { state.map = nil }
+      return state.map
+    }
+    guard let map else { preconditionFailure("a route is taken by one exposure") }
     try map(range)
   }
 
@@ -40,7 +50,7 @@ final class MappingRoute: AddressSpace {
     } catch {
       // The ledger keeps the pages shared until this route is gone, which must be when the address space is.
       ioas.keep(self)
-      target.withLock { $0 = nil }
+      state.withLock { $0.target = nil }
       throw error
     }
   }

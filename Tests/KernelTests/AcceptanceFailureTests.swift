@@ -11,6 +11,8 @@ extension KernelTests {
   /// the second, … allocation in the kernel failing, until none does. Nothing may leak and the kernel not complain.
   @Suite struct AcceptanceFailureTests {
     private let page = TestMemory.page
+    /// A place that devices do not forbid.
+    private let start = MockIOMMU.aperture.start
 
     /// Runs a body while the kernel's lists are short, so that it allocates often.
     private func sweep(_ body: (FailNth) throws -> Void) throws {
@@ -59,7 +61,7 @@ extension KernelTests {
         }
         var devices: [MockDevice] = []
         for _ in 0..<deviceCount { devices.append(try attach()) }
-        let place = try failNth.step { () throws(KernelError) in try space.map(memory) }
+        let place = try failNth.step { () throws(KernelError) in try space.map(memory, at: start) }
         for device in devices { try failNth.step { () throws(KernelError) in try device.destroy() } }
         devices = []
         for _ in 0..<deviceCount { devices.append(try attach()) }
@@ -82,13 +84,13 @@ extension KernelTests {
       let buffer = try TestMemory(16 * page)
       try sweep { failNth in
         let space = try space(failNth)
-        let place = try failNth.step { () throws(KernelError) in try space.map(memory) }
+        let place = try failNth.step { () throws(KernelError) in try space.map(memory, at: start) }
         let access = try failNth.step(access: { () throws(KernelError) in
           try MockAccess(to: space, pinsPages: false)
         })
-        for (start, byteCount) in [(0, 16 * page), (page - 10, 20), (3 * page + 1, 2 * page)] {
+        for (offset, byteCount) in [(0, 16 * page), (page - 10, 20), (3 * page + 1, 2 * page)] {
           for slowly in [false, true] {
-            let iova = place.start.advanced(byByteCount: start)
+            let iova = place.start.advanced(byByteCount: offset)
             let bytes = unsafe buffer.bytes(0..<byteCount)
             try failNth.step { () throws(KernelError) in
               try unsafe access.write(iova, from: bytes, slowly: slowly)
@@ -112,7 +114,7 @@ extension KernelTests {
           devices.append(
             try failNth.step { () throws(KernelError) in try MockDevice(attachedTo: space) })
         }
-        let place = try failNth.step { () throws(KernelError) in try space.map(memory) }
+        let place = try failNth.step { () throws(KernelError) in try space.map(memory, at: start) }
         let access = try failNth.step(access: { () throws(KernelError) in
           try MockAccess(to: space, pinsPages: true)
         })
