@@ -87,11 +87,14 @@ let package = Package(
     .executableTarget(
       name: "vfioctl",
       dependencies: [
-        "VFIO", "DeviceSimulation", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "LinuxHandles", system,
+        "VFIO", "IOMMUFD", "DeviceSimulation", "SmokeChecks", "DriverCore", "PCIBus", "DMACore",
+        "LinuxHandles", system,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], path: "Sources/vfioctl", swiftSettings: strict),
     // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.
     .target(name: "CTestSupport", path: "Tests/CTestSupport"),
+    // The kernel's test interface of iommufd.
+    .target(name: "CMockIOMMU", dependencies: ["CLinuxABI"], path: "Tests/CMockIOMMU"),
     .target(
       name: "TestSupport", dependencies: ["CTestSupport", "PCIBus", "LinuxHandles", system],
       path: "Tests/TestSupport",
@@ -112,9 +115,14 @@ let package = Package(
         "LinuxHandles", system,
       ]),
     tests("ABITests", needs: []),
+    tests("IOMMUFDTests", needs: ["IOMMUFD", "DMACore", "LinuxHandles", system]),
     tests("VFIOTests", needs: ["VFIO", "IOMMUFD", "PCIBus", "DMACore"]),
     tests("VFIOCTLTests", needs: ["vfioctl"]),
-    tests("KernelTests", needs: ["IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    tests(
+      "KernelTests",
+      needs: [
+        "CMockIOMMU", "IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
+      ]),
     tests(
       "DeviceTests",
       needs: [

@@ -47,6 +47,10 @@ SAME_SIZE(iommu_iova_range);
 SAME_SIZE(iommu_ioas_iova_ranges);
 SAME_SIZE(iommu_ioas_map);
 SAME_SIZE(iommu_ioas_unmap);
+SAME_SIZE(iommu_ioas_allow_iovas);
+SAME_SIZE(iommu_ioas_copy);
+SAME_SIZE(iommu_option);
+SAME_SIZE(iommu_vfio_ioas);
 SAME_NUMBER(IOMMU_DESTROY);
 SAME_NUMBER(IOMMU_IOAS_MAP);
 #ifdef IOMMU_GET_HW_INFO

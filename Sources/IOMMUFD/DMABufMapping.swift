@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import CLinuxABI
 public import DMACore
 public import DeviceRegisters
 public import LinuxHandles
-internal import Synchronization
-internal import SystemPackage
 
 /// A dma-buf that the devices of an ``IOAS`` reach: one device's registers in another's address space.
 ///
@@ -14,9 +11,9 @@ internal import SystemPackage
 public struct DMABufMapping: ~Copyable, Sendable {
   /// The addresses that devices use.
   public let range: IOVARange
-  private let mapped: Mapped
+  private let mapped: MappedRange
 
-  fileprivate init(_ mapped: Mapped) {
+  fileprivate init(_ mapped: MappedRange) {
     range = mapped.range
     self.mapped = mapped
   }
@@ -24,34 +21,19 @@ public struct DMABufMapping: ~Copyable, Sendable {
   /// The device's address of the first byte.
   public var iova: IOVA { range.start }
 
+  /// Lets the devices of another address space of the same context reach it too.
+  ///
+  /// Each mapping ends by itself; a revocation ends both.
+  /// - Throws: `KernelError`: as ``IOAS/map(_:_:access:at:addressBits:)``, for `IOMMU_IOAS_COPY`.
+  public borrowing func copied(
+    to space: IOAS, access: DMAAccess = .readWrite, at iova: IOVA? = nil, addressBits: Int = 64
+  ) throws(KernelError) -> DMABufMapping {
+    DMABufMapping(try mapped.copied(to: space, access: access, at: iova, addressBits: addressBits))
+  }
+
   /// Takes it away from the devices.
   /// - Throws: `KernelError` for `IOMMU_IOAS_UNMAP`; the addresses are then never used again.
   public consuming func unmap() throws(KernelError) { try mapped.end() }
-}
-
-/// The fact that a dma-buf is mapped: ended exactly once.
-private final class Mapped: Sendable {
-  let space: IOAS
-  let range: IOVARange
-  private let isOver = Atomic<Bool>(false)
-
-  init(_ range: IOVARange, in space: IOAS) {
-    self.space = space
-    self.range = range
-  }
-
-  func end() throws(KernelError) {
-    guard !isOver.exchange(true, ordering: .acquiringAndReleasing) else { return }
-    do throws(KernelError) {
-      try space.unmapPages(range)
-    } catch {
-      // Gone already where all of the address space was unmapped at once.
-      guard error.errno == .noSuchFileOrDirectory else { throw error }
-    }
-    space.reservations.giveBack(range)
-  }
-
-  deinit { _ = try? end() }
 }
 
 extension IOAS {
@@ -70,27 +52,12 @@ extension IOAS {
     addressBits: Int = 64
   ) throws(KernelError) -> DMABufMapping {
     let part = try RegisterRanges([bytes ?? 0..<dmaBuf.byteCount], within: dmaBuf.byteCount, of: "dma-buf")
-    let range = try reservations.take(
-      at: iova, byteCount: part.byteCount, alignment: granuleByteCount, granule: granuleByteCount,
-      upTo: .highest(addressBits: addressBits), in: label)
-    var command = abi_iommu_ioas_map_file()
-    command.flags = ABI_IOMMU_IOAS_MAP_FIXED_IOVA
-    if access.contains(.read) { command.flags |= ABI_IOMMU_IOAS_MAP_READABLE }
-    if access.contains(.write) { command.flags |= ABI_IOMMU_IOAS_MAP_WRITEABLE }
-    command.ioas_id = id.rawValue
-    command.fd = dmaBuf.descriptor.rawValue
-    command.start = UInt64(part.ranges[0].lowerBound)
-    command.length = UInt64(part.byteCount)
-    command.iova = range.start.rawValue
-    let fd = context.descriptor
-    do throws(KernelError) {
-      try kernelCall("IOMMU_IOAS_MAP_FILE", on: "\(label), \(range)") {
-        unsafe abi_iommu_ioas_map_file(fd, &command)
-      }
-    } catch {
-      reservations.giveBack(range)
-      throw error
-    }
-    return DMABufMapping(Mapped(range, in: self))
+    let (file, start) = (dmaBuf.descriptor.rawValue, UInt64(part.ranges[0].lowerBound))
+    return DMABufMapping(
+      try MappedRange(
+        part.byteCount, in: self, at: iova, addressBits: addressBits
+      ) { range throws(KernelError) in
+        _ = try mapFile(file, start..<start + UInt64(part.byteCount), at: range.start, access: access)
+      })
   }
 }

@@ -2,6 +2,7 @@
 internal import CLinuxABI
 public import DMACore
 public import LinuxHandles
+internal import Synchronization
 internal import SystemPackage
 
 /// An I/O address space of an iommufd.
@@ -23,6 +24,10 @@ public final class IOAS: AddressSpace {
   public let reservations: IOVAReservations
   /// Whether the object goes with this value.
   private let isOwned: Bool
+  private let registration: ObjectRegistration?
+  /// Held while the kernel chooses an address, which may be one that is handed out here and not mapped yet.
+  let choosing = Mutex<Void>(())
+  private let stranded = Mutex<[MappingRoute]>([])
 
   /// Makes an address space without devices; all addresses are allowed until one is attached.
   /// - Throws: `KernelError` for `IOMMU_IOAS_ALLOC` or `IOMMU_IOAS_IOVA_RANGES`.
@@ -34,9 +39,11 @@ public final class IOAS: AddressSpace {
     let id = IOMMUFDObjectID(command.out_ioas_id)
     self.id = id
     isOwned = true
+    registration = ObjectRegistration(
+      IOMMUFDObject(id: id, kind: .ioas, label: "", uses: []), in: context.registry)
     label = "IOAS \(id) (fd \(fd))"
     do throws(KernelError) {
-      reservations = IOVAReservations(allowed: try Self.allowedRanges(of: id, in: context))
+      reservations = IOVAReservations(allowed: try Self.usableAddresses(of: id, in: context).ranges)
     } catch {
       // `deinit` does not run for an object whose making failed.
       _ = try? context.destroy(id, "IOAS")
@@ -52,41 +59,18 @@ public final class IOAS: AddressSpace {
     self.context = context
     self.id = id
     isOwned = false
+    // Whoever made it in this process has entered it.
+    registration =
+      context.registry.contains(id)
+      ? nil
+      : ObjectRegistration(
+        IOMMUFDObject(id: id, kind: .ioas, label: "made elsewhere", uses: []), in: context.registry)
     label = "IOAS \(id) (fd \(context.descriptor))"
-    reservations = IOVAReservations(allowed: try Self.allowedRanges(of: id, in: context))
+    reservations = IOVAReservations(allowed: try Self.usableAddresses(of: id, in: context).ranges)
   }
 
   /// The page size: what every IOMMU driver of Linux maps.
   public var granuleByteCount: Int { MemoryPageSize.standard.byteCount }
-
-  /// Asks the kernel anew which addresses may be used: each attached device may forbid some.
-  /// - Throws: `KernelError` for `IOMMU_IOAS_IOVA_RANGES`.
-  public func refreshAllowedRanges() throws(KernelError) {
-    reservations.narrow(to: try Self.allowedRanges(of: id, in: context))
-  }
-
-  private static func allowedRanges(
-    of id: IOMMUFDObjectID, in context: IOMMUFDContext
-  ) throws(KernelError) -> [IOVARange] {
-    let fd = context.descriptor
-    var capacity = 16
-    while true {
-      var ranges = [abi_iommu_iova_range](repeating: .init(), count: capacity)
-      var command = abi_iommu_ioas_iova_ranges()
-      command.ioas_id = id.rawValue
-      let result = try kernelCall("IOMMU_IOAS_IOVA_RANGES", on: "IOAS \(id)") {
-        let result = unsafe abi_iommu_ioas_iova_ranges(fd, &command, &ranges, UInt32(capacity))
-        // EMSGSIZE tells how many there are, which is an answer.
-        return result == -Errno.messageTooLong.rawValue ? 1 : result
-      }
-      if result == 0 {
-        return ranges.prefix(Int(command.num_iovas)).map {
-          IOVARange(start: IOVA($0.start), last: IOVA($0.last))
-        }
-      }
-      capacity = max(Int(command.num_iovas), capacity * 2)
-    }
-  }
 
   /// Maps pages of this process; see ``AddressSpace``.
   /// - Throws: `KernelError` for `IOMMU_IOAS_MAP`: `ENOMEM` over the limit of locked memory, `EEXIST` for an
@@ -95,44 +79,31 @@ public final class IOAS: AddressSpace {
   public func mapPages(
     _ base: UnsafeMutableRawPointer, to range: IOVARange, access: DMAAccess, sharing: DMASharing
   ) throws(KernelError) {
-    var command = abi_iommu_ioas_map()
-    command.flags = ABI_IOMMU_IOAS_MAP_FIXED_IOVA
-    if access.contains(.read) { command.flags |= ABI_IOMMU_IOAS_MAP_READABLE }
-    if access.contains(.write) { command.flags |= ABI_IOMMU_IOAS_MAP_WRITEABLE }
-    command.ioas_id = id.rawValue
-    command.user_va = UInt64(UInt(bitPattern: base))
-    command.length = range.byteCountMinusOne + 1
-    command.iova = range.start.rawValue
-    let fd = context.descriptor
+    let bytes = unsafe UnsafeRawBufferPointer(start: base, count: Int(range.byteCountMinusOne) + 1)
     do throws(KernelError) {
-      try kernelCall("IOMMU_IOAS_MAP", on: "\(label), \(range)") { unsafe abi_iommu_ioas_map(fd, &command) }
+      _ = try unsafe mapBytes(bytes, at: range.start, access: access)
     } catch {
-      throw error.advisingOnMemoryLock(mapping: Int(command.length))
+      guard error.errno == .fileExists else { throw error }
+      // Perhaps the kernel was choosing at that moment; it has let go of the address then.
+      choosing.withLock { _ in }
+      _ = try unsafe mapBytes(bytes, at: range.start, access: access)
     }
   }
 
   /// Unmaps exactly what `mapPages` mapped.
   /// - Throws: `KernelError` for `IOMMU_IOAS_UNMAP`: `ENOENT` where nothing, or only a part, is mapped.
   public func unmapPages(_ range: IOVARange) throws(KernelError) {
-    var command = abi_iommu_ioas_unmap()
-    command.ioas_id = id.rawValue
-    command.iova = range.start.rawValue
-    command.length = range.byteCountMinusOne + 1
-    let fd = context.descriptor
-    try kernelCall("IOMMU_IOAS_UNMAP", on: "\(label), \(range)") { unsafe abi_iommu_ioas_unmap(fd, &command) }
+    try unmapBytes(range)
   }
 
   /// Unmaps everything; see `AddressSpace`.
   /// - Throws: `KernelError` for `IOMMU_IOAS_UNMAP`.
   public func unmapAllPages() throws(KernelError) -> UInt64? {
-    var command = abi_iommu_ioas_unmap()
-    command.ioas_id = id.rawValue
-    // From 0, this length means all: 2^64 itself does not fit.
-    command.length = .max
-    let fd = context.descriptor
-    try kernelCall("IOMMU_IOAS_UNMAP", on: "\(label), all") { unsafe abi_iommu_ioas_unmap(fd, &command) }
-    return command.length
+    try unmapBytes(IOVARange(start: IOVA(0), last: IOVA(.max)))
   }
+
+  /// Keeps a route whose unmap failed as long as this address space lives.
+  func keep(_ route: MappingRoute) { stranded.withLock { $0.append(route) } }
 
   deinit {
     guard isOwned else {

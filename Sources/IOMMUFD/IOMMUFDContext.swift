@@ -10,6 +10,8 @@ internal import SystemPackage
 /// - Source: Documentation/userspace-api/iommufd.rst, Linux 6.2.
 public final class IOMMUFDContext: Sendable {
   private let owned: OwnedDescriptor
+  /// What lives in it.
+  let registry = ObjectRegistry()
 
   /// Opens the node.
   /// - Throws: `KernelError` for `open`: `ENOENT` where the kernel has no iommufd, `EACCES` without permission.
@@ -36,6 +38,11 @@ public final class IOMMUFDContext: Sendable {
   ///
   /// It stays this context's to close.
   public var descriptor: CInt { owned.rawValue }
+
+  /// Maps what the kernel offers of one of its objects (``VIOMMU``).
+  func map(offset: UInt64, byteCount: Int) throws(KernelError) -> MappedMemory {
+    try MappedMemory.sharing(owned, offset: offset, byteCount: byteCount)
+  }
 
   func destroy(_ id: IOMMUFDObjectID, _ kind: StaticString) throws(KernelError) {
     let fd = descriptor

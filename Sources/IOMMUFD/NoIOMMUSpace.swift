@@ -13,10 +13,13 @@ public final class NoIOMMUSpace: AddressSpace {
   public let ioas: IOAS
 
   /// Looks at an IOAS as its devices without an IOMMU do.
-  public init(_ ioas: IOAS) { self.ioas = ioas }
+  public init(_ ioas: IOAS) {
+    self.ioas = ioas
+    label = "\(ioas.label) (no IOMMU)"
+  }
 
   /// For messages.
-  public var label: String { "\(ioas.label) (no IOMMU)" }
+  public let label: String
   /// The page size.
   public var granuleByteCount: Int { ioas.granuleByteCount }
   /// What is handed out of the IOAS; not what devices see.

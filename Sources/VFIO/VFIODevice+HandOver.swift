@@ -71,7 +71,7 @@ extension VFIODevice {
   ) throws(KernelError) {
     try self.init(
       address, VFIODeviceHandle(descriptor, parent: container), mode: container.mode, addressSpace: container,
-      id: nil, node: nil)
+      bound: nil, node: nil)
   }
 
   /// Takes over a device that another process opened by its own node and bound to an iommufd, and moves it to an
@@ -88,9 +88,9 @@ extension VFIODevice {
     mode: VFIOMode = .iommufd
   ) throws(KernelError) {
     precondition(!mode.usesGroup, "a mode with a group has a container")
-    try Self.attach(descriptor.rawValue, at: address, to: ioas)
+    let handle = VFIODeviceHandle(descriptor, parent: ioas)
+    let bound = try Self.attach(handle, id, at: address, to: ioas)
     try self.init(
-      address, VFIODeviceHandle(descriptor, parent: ioas), mode: mode, addressSpace: mode.space(of: ioas),
-      id: id, node: nil)
+      address, handle, mode: mode, addressSpace: mode.space(of: ioas), bound: bound, node: nil)
   }
 }

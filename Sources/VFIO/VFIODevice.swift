@@ -23,8 +23,8 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   public let configuration: any ConfigurationSpace
   /// Where its DMA is mapped: an ``IOAS`` or a ``VFIOContainer``.
   public let addressSpace: any AddressSpace
-  /// Its number in the iommufd, where it was opened through one.
-  public let iommufdID: IOMMUFDObjectID?
+  /// The device as its iommufd has it bound, where it was opened through one: for page tables and PASIDs.
+  public let iommufdDevice: IOMMUFDDevice?
   /// What VFIO says of it as a whole.
   public let info: VFIODeviceInfo
   /// The facts of its regions, by index: the nine of every PCI function, then those of its vendor.
@@ -51,7 +51,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     try group.container.deviceOpened()
     try self.init(
       address, VFIODeviceHandle(descriptor, parent: group), mode: group.container.mode,
-      addressSpace: group.container, id: nil, node: node)
+      addressSpace: group.container, bound: nil, node: node)
   }
 
   /// Opens a device by its own node, binds it to the context of an IOAS and attaches it there.
@@ -86,16 +86,16 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     } catch {
       throw error.advisingOnToken(token).advising(Self.bindRemedy(for: error.errno, path: path, on: bus))
     }
-    try Self.attach(fd, at: function.address, to: ioas)
+    let handle = VFIODeviceHandle(descriptor, parent: ioas)
+    let bound = try Self.attach(handle, IOMMUFDObjectID(bind.out_devid), at: function.address, to: ioas)
     try self.init(
-      function.address, VFIODeviceHandle(descriptor, parent: ioas), mode: mode,
-      addressSpace: mode.space(of: ioas), id: IOMMUFDObjectID(bind.out_devid),
+      function.address, handle, mode: mode, addressSpace: mode.space(of: ioas), bound: bound,
       node: function.numaNode.map { NUMANode(number: $0) })
   }
 
   init(
     _ address: PCIAddress, _ handle: VFIODeviceHandle, mode: VFIOMode, addressSpace: any AddressSpace,
-    id: IOMMUFDObjectID?, node: NUMANode?
+    bound: IOMMUFDDevice?, node: NUMANode?
   ) throws(KernelError) {
     let fd = handle.descriptor
     let subject = address.description
@@ -114,7 +114,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     self.address = address
     self.mode = mode
     self.addressSpace = addressSpace
-    iommufdID = id
+    iommufdDevice = bound
     self.info = info
     self.regions = regions
     self.configuration = VFIOConfigurationSpace(of: handle, region: configuration, subject: subject)
@@ -139,13 +139,19 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   }
 
   /// Attaches a device that is bound to an iommufd to an address space there, and learns which addresses are left.
-  static func attach(_ fd: CInt, at address: PCIAddress, to ioas: IOAS) throws(KernelError) {
+  static func attach(
+    _ handle: VFIODeviceHandle, _ id: IOMMUFDObjectID, at address: PCIAddress, to ioas: IOAS
+  ) throws(KernelError) -> IOMMUFDDevice {
     var command = abi_vfio_device_attach_iommufd_pt()
     command.pt_id = ioas.id.rawValue
+    let fd = handle.descriptor
     try kernelCall("VFIO_DEVICE_ATTACH_IOMMUFD_PT", on: "\(address), \(ioas.label)") {
       unsafe abi_vfio_device_attach_iommufd_pt(fd, &command)
     }
     try ioas.refreshAllowedRanges()
+    return IOMMUFDDevice(
+      id, label: address.description, attachedTo: ioas, automatic: IOMMUFDObjectID(command.pt_id),
+      calls: VFIOAttachmentCalls(of: handle, subject: address.description))
   }
 
   private static func bindRemedy(for errno: Errno, path: String, on bus: PCIBus) -> String? {
@@ -169,8 +175,9 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   public var interruptSource: any InterruptSource { interrupts }
 
   /// Closes the device: the kernel detaches it and gives it back.
-  /// - Throws: `KernelError`: `EBUSY` while windows or vectors of it live; the device then closes with the
-  ///   last of them. A device that was revoked is closed already, whatever lives.
+  /// - Throws: `KernelError`: `EBUSY` while windows or vectors of it live, or attached PASIDs, or devices of a virtual
+  ///   machine that stand for it; the device then closes with the last of them. A device that was revoked is closed
+  ///   already, whatever lives.
   public consuming func close() throws(KernelError) {
     let subject = address.description
     let isAttached = !mode.usesGroup
@@ -179,7 +186,9 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
     guard isKnownUniquelyReferenced(&handle) || handle.isRevoked else {
       throw KernelError(
         operation: "close", errno: .resourceBusy, subject: subject,
-        remedy: "register windows or interrupt vectors of the device are still in use; drop them first")
+        remedy:
+          "register windows, interrupt vectors or attached PASIDs of the device are still in use; drop them first"
+      )
     }
     if isAttached { try handle.detach() }
   }

@@ -8,7 +8,7 @@ internal import SystemPackage
 /// An open device and what it stands on; held by the device and by everything that it handed out.
 ///
 /// The members go in this order: the device's descriptor closes (which detaches it and frees its
-/// interrupts), then the group or the address space, then the container or context that these hold.
+/// interrupts), then the group or the address space and the page table, then the container or context that these hold.
 final class VFIODeviceHandle: Sendable {
   /// A window's backing; the window holds the handle, not the other way round.
   private struct Window {
@@ -17,6 +17,8 @@ final class VFIODeviceHandle: Sendable {
 
   private let owned: OwnedDescriptor
   private let parent: any AnyObject & Sendable
+  /// The page table that the device itself is attached to, where it is one of this process.
+  let attachedTable = Mutex<(any AnyObject & Sendable)?>(nil)
   /// Keeps windows and low power apart.
   let windowCount = VFIOWindowCount()
   private let windows = Mutex<[Window]>([])

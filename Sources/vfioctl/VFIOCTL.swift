@@ -31,6 +31,6 @@ struct VFIOCTL: ParsableCommand {
     version: "0.1.0",
     subcommands: [
       ListCommand.self, ShowCommand.self, GroupsCommand.self, BindCommand.self, UnbindCommand.self,
-      RestoreCommand.self, SmokeCommand.self, SharesCommand.self,
+      RestoreCommand.self, SmokeCommand.self, SharesCommand.self, ObjectsCommand.self,
     ])
 }

@@ -8,7 +8,9 @@ import TestSupport
 import Testing
 import VFIO
 
-/// T2: the kernel's own objects, without a device.
+/// T2: the kernel's own objects, without a device or with mock devices.
+///
+/// One test at a time: descriptors are counted, and the limit of locked memory is the process's.
 @Suite(.serialized, .lab("intel-iommu"))
 struct KernelTests {
   private func concerns(_ path: String) -> Bool {

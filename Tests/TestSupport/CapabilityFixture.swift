@@ -6,6 +6,8 @@ import LinuxHandles
 public enum CapabilityFixture {
   /// The numbers of the kernel (include/uapi/linux/capability.h).
   public enum Capability: CInt, Sendable {
+    /// Memory locked beyond the limit.
+    case memoryLock = 14
     /// I/O ports and devices without an IOMMU.
     case rawIO = 17
     /// Physical addresses, and much else.

@@ -27,7 +27,7 @@ import Testing
   }
 
   @Test(
-    arguments: ["show", "bind", "unbind", "restore", "smoke", "shares"],
+    arguments: ["show", "bind", "unbind", "restore", "smoke", "shares", "objects"],
     ["2", "00:02", "00:20.0", "0000:00:02.8", "x"])
   func aMalformedAddressIsWrongUsage(_ command: String, _ text: String) throws {
     let outcome = try Self.vfioctl(command, text)
@@ -36,7 +36,7 @@ import Testing
     #expect(outcome.output.isEmpty)
   }
 
-  @Test(arguments: ["show", "bind", "unbind", "smoke", "shares"])
+  @Test(arguments: ["show", "bind", "unbind", "smoke", "shares", "objects"])
   func aFunctionThatIsNotThereIsNamed(_ command: String) throws {
     let outcome = try Self.vfioctl(command, "fffe:fe:1f.7")
     #expect(outcome.status == 1)
