@@ -29,6 +29,12 @@ extension IOMMUFDDevice {
   ///   width, `EINVAL` where the order or the tables are wrong, `EBUSY` for one that is attached; and for the attachment
   ///   and `IOMMU_GET_HW_INFO` what the kernel says.
   public func attach(_ pasid: PASID, to table: HWPageTable) throws(KernelError) -> PASIDAttachment {
+    try attach(pasid, to: table, using: nil)
+  }
+
+  private func attach(
+    _ pasid: PASID, to table: HWPageTable, using use: PASIDUse?
+  ) throws(KernelError) -> PASIDAttachment {
     precondition(table.context === context, "a device and its page table live in one context")
     let bits = try pasidBits()
     guard bits > 0 else {
@@ -55,7 +61,15 @@ extension IOMMUFDDevice {
         )
       }
     }
-    return PASIDAttachment(pasid, of: self)
+    return PASIDAttachment(pasid, of: self, using: use)
+  }
+
+  /// Attaches a PASID that an allocator handed out: it stays out while it is attached.
+  /// - Throws: `KernelError` as ``attach(_:to:)``.
+  public func attach(
+    _ lease: borrowing PASIDLease, to table: HWPageTable
+  ) throws(KernelError) -> PASIDAttachment {
+    try attach(lease.pasid, to: table, using: lease.use())
   }
 
   func checkCompatibility(of table: HWPageTable, for pasid: PASID) throws(KernelError) {

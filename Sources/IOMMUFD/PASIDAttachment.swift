@@ -15,24 +15,33 @@ public struct PASIDAttachment: ~Copyable, Sendable {
   private final class Attached: Sendable {
     let device: IOMMUFDDevice
     let pasid: PASID
+    /// Of a lease, which must not be handed out anew before the end.
+    private let use: PASIDUse?
     private let isOver = Atomic<Bool>(false)
 
-    init(_ pasid: PASID, of device: IOMMUFDDevice) {
+    init(_ pasid: PASID, of device: IOMMUFDDevice, using use: PASIDUse?) {
       self.pasid = pasid
       self.device = device
+      self.use = use
     }
 
     func end() throws(KernelError) {
       guard !isOver.exchange(true, ordering: .acquiringAndReleasing) else { return }
-      try device.setPASID(pasid, to: nil) { _ in }
+      do throws(KernelError) {
+        try device.setPASID(pasid, to: nil) { _ in }
+      } catch {
+        // Perhaps it is attached still: nobody gets this PASID any more.
+        _ = unsafe use.map { unsafe Unmanaged.passRetained($0) }
+        throw error
+      }
     }
 
     deinit { _ = try? end() }
   }
 
-  init(_ pasid: PASID, of device: IOMMUFDDevice) {
+  init(_ pasid: PASID, of device: IOMMUFDDevice, using use: PASIDUse?) {
     self.pasid = pasid
-    attached = Attached(pasid, of: device)
+    attached = Attached(pasid, of: device, using: use)
   }
 
   /// The device.

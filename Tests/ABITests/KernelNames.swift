@@ -14,7 +14,7 @@ enum KernelNames {
   ]
 
   /// Our headers that mirror none: they may not declare a structure or a number of the kernel.
-  static let ownHeaders: Set = ["CLinuxABI.h", "abi_syscalls.h", "abi_sockets.h"]
+  static let ownHeaders: Set = ["CLinuxABI.h", "abi_syscalls.h", "abi_sockets.h", "abi_vfio_pasid.h"]
 
   /// The kernel uses names that C reserves; ours do not.
   private static let fields = [

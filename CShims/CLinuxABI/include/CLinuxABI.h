@@ -6,6 +6,7 @@
 #include "abi_vfio_container.h"
 #include "abi_vfio_feature.h"
 #include "abi_vfio_reset.h"
+#include "abi_vfio_pasid.h"
 #include "abi_iommufd.h"
 #include "abi_iommufd_hwpt.h"
 #include "abi_iommufd_info.h"
