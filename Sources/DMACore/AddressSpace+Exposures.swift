@@ -7,13 +7,13 @@ extension AddressSpace {
   ///
   /// For fault reports and debugging. No load, store or sync of memory asks it.
   public func exposure(at iova: IOVA) -> ExposedRange? {
-    reservations.exposures.entry(at: iova).map { ExposedRange($0) }
+    reservations.exposures.exposure(at: iova)
   }
 
   /// All that devices of this address space reach, by address.
   ///
   /// It is true for one moment; other threads may go on.
-  public var exposures: [ExposedRange] { reservations.exposures.all.map { ExposedRange($0) } }
+  public var exposures: [ExposedRange] { reservations.exposures.all }
 
   /// Who holds what: the pages that devices of this address space reach, by address, each with everybody who
   /// holds a share of it, in other address spaces too.
@@ -33,7 +33,7 @@ extension AddressSpace {
   public func endAllExposures() throws(KernelError) -> UInt64 {
     let table = reservations.exposures
     table.gate.enterAlone()
-    defer { table.gate.leave() }
+    defer { table.gate.leaveAlone() }
     // Old kernels have no such call, and one that fails may have done a part: then each range is asked for.
     if case .some(.some(let byteCount)) = try? unmapAllPages() {
       for entry in table.reached { table.end(entry.slot) }

@@ -81,7 +81,7 @@ extension AddressSpace {
     at iova: IOVA? = nil, addressBits: Int = 64
   ) throws(KernelError) -> DMAMemory {
     let pages = memory.intoPages()
-    let exposure = try DMAExposure(
+    let exposure = try DMAExposure.make(
       of: 0..<pages.byteCount, of: pages, in: self, access: access, sharing: sharing, at: iova,
       addressBits: addressBits)
     return DMAMemory(exposure)

@@ -1,85 +1,96 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CMMIO
 internal import LinuxHandles
-internal import Synchronization
 internal import SystemPackage
 
 /// The fact that pages are mapped for the devices of one address space: made once, ended exactly once.
-@safe @usableFromInline
-final class DMAExposure: @unchecked Sendable {
+@usableFromInline
+struct DMAExposure: ~Copyable, Sendable {
   let pages: MemoryPages
+  let space: any AddressSpace
+  private let table: ExposureTable
+  /// Of the memory.
+  private let bytes: Range<Int>
   /// What it took of the space's addresses.
   let range: IOVARange
   /// The device's address of the first byte; not the range's where no IOMMU translates.
-  let busStart: IOVA
-  let space: any AddressSpace
-  private let holder: PageShareHolder
+  private(set) var busStart: IOVA
   private let slot: UInt32
-  private let isOver = Atomic<Bool>(false)
+  /// The table's, from before it was noted there.
+  private let epoch: Int
+  private var isOver = false
 
-  /// Takes addresses, counts the share, notes both and maps; what was done is undone, last first, where a step
-  /// fails.
+  /// Maps pages, and asks where the device finds them.
   /// - Parameter bytes: Of the memory; whole pages.
-  init(
-    of bytes: Range<Int>, of pages: MemoryPages, in space: any AddressSpace, access: DMAAccess,
+  static func make(
+    of bytes: Range<Int>, of pages: consuming MemoryPages, in space: any AddressSpace, access: DMAAccess,
+    sharing: DMASharing, at iova: IOVA?, addressBits: Int
+  ) throws(KernelError) -> DMAExposure {
+    var exposure = try DMAExposure(
+      of: bytes, of: pages, in: space, access: access, sharing: sharing, at: iova, addressBits: addressBits)
+    // Where it fails, the exposure ends as it goes; see "compiler bugs" in Safety.md for why it is a method.
+    try exposure.findBusStart(asked: iova, addressBits: addressBits)
+    return exposure
+  }
+
+  /// Takes addresses, notes who has them, counts the share and maps; what was done is undone, last first, where a
+  /// step fails.
+  @inline(__always)
+  private init(
+    of bytes: Range<Int>, of pages: consuming MemoryPages, in space: any AddressSpace, access: DMAAccess,
     sharing: DMASharing, at iova: IOVA?, addressBits: Int
   ) throws(KernelError) {
     precondition((1...64).contains(addressBits), "a device drives 1 to 64 address bits")
-    let (reservations, label) = (space.reservations, space.label)
-    let table = reservations.exposures
+    let table = space.reservations.exposures
+    let granule = space.granuleByteCount
+    let request = IOVARequest(
+      address: iova, byteCount: bytes.count, alignment: Self.alignment(bytes.count, granule), granule: granule,
+      limit: .highest(addressBits: addressBits))
+    guard UInt64(bytes.count) <= IOVAMap.greatestByteCount else { throw Self.tooLong(request, in: space) }
     table.gate.enter()
     defer { table.gate.leave() }
-    let range = try reservations.take(
-      at: iova, byteCount: bytes.count, alignment: Self.alignment(bytes.count, space.granuleByteCount),
-      granule: space.granuleByteCount, upTo: .highest(addressBits: addressBits), in: label)
-    let unit = pages.shares.pageByteCount
-    let holder: PageShareHolder
-    do throws(PageShareError) {
-      holder = try pages.shares.share(
-        bytes.lowerBound / unit..<(bytes.upperBound + unit - 1) / unit, by: label, at: range)
+    let epoch = table.epoch
+    let (range, slot): (IOVARange, UInt32)
+    do throws(IOVAAllocator.Failure) {
+      (range, slot) = try table.insert(request, of: bytes, access, sharing, pages.shares)
     } catch {
-      reservations.giveBack(range)
+      throw request.refused(error, by: space.label, allowing: table.allowed)
+    }
+    do throws(PageShareError) {
+      try pages.shares.shareExposed(bytes, in: table, of: space)
+    } catch {
+      table.remove(slot, range)
       throw KernelError(error, of: pages.byteCount)
     }
-    do throws(KernelError) {
-      slot = try table.insert(
-        ExposureTable.Entry(
-          range: range, bytes: bytes, access: access, sharing: sharing, shares: pages.shares, holder: holder),
-        in: label)
-    } catch {
-      Self.end(holder, of: pages.shares)
-      reservations.giveBack(range)
-      throw error
-    }
-    self.holder = holder
-    self.pages = pages
-    self.range = range
-    self.space = space
     do throws(KernelError) {
       let base = unsafe pages.baseAddress + bytes.lowerBound
       try unsafe space.mapPages(base, to: range, access: access, sharing: sharing)
     } catch {
-      // All is set, so that `deinit` runs: it must not unmap what was never mapped.
-      busStart = range.start
-      isOver.store(true, ordering: .releasing)
-      forget()
+      pages.shares.unshareExposed(bytes)
+      table.remove(slot, range)
       throw error
     }
-    let start: IOVA
-    do throws(KernelError) {
-      start = try Self.busStart(of: range, in: space, asked: iova, addressBits: addressBits)
-    } catch {
-      // Again all is set, and `deinit` unmaps.
-      busStart = range.start
-      throw error
-    }
-    busStart = start
+    self.pages = pages
+    self.space = space
+    self.table = table
+    self.bytes = bytes
+    self.range = range
+    self.slot = slot
+    self.epoch = epoch
+    busStart = range.start
   }
 
-  private static func busStart(
-    of range: IOVARange, in space: any AddressSpace, asked iova: IOVA?, addressBits: Int
-  ) throws(KernelError) -> IOVA {
+  @inline(never)
+  private static func tooLong(_ request: IOVARequest, in space: any AddressSpace) -> KernelError {
+    KernelError(
+      operation: "expose memory", errno: .invalidArgument, subject: "\(space.label), \(request.byteCount) bytes",
+      remedy: "expose at most \(IOVAMap.greatestByteCount) bytes (16 TiB) at once")
+  }
+
+  @inline(__always)
+  private mutating func findBusStart(asked iova: IOVA?, addressBits: Int) throws(KernelError) {
     let start = try space.busAddress(of: range)
-    if start == range.start { return start }
+    if start == range.start { return }
     let (last, isBeyond) = start.rawValue.addingReportingOverflow(range.byteCountMinusOne)
     guard !isBeyond, last <= IOVA.highest(addressBits: addressBits).rawValue else {
       throw KernelError(
@@ -92,7 +103,7 @@ final class DMAExposure: @unchecked Sendable {
         operation: "expose", errno: .invalidArgument, subject: "\(space.label), physical address \(start)",
         remedy: "without an IOMMU the address is the memory's own; ask for none")
     }
-    return start
+    busStart = start
   }
 
   /// A whole huge page can only be one entry of the IOMMU's page table where the IOVA is aligned to it too.
@@ -100,66 +111,87 @@ final class DMAExposure: @unchecked Sendable {
     max(granule, byteCount >= 1 << 30 ? 1 << 30 : byteCount >= 1 << 21 ? 1 << 21 : granule)
   }
 
+  /// Makes what was written to the memory visible to the devices.
+  func syncForDevice() {
+    space.synchronize(range, .forDevice)
+    cmmio_write_barrier()
+  }
+
+  /// Makes what the devices wrote visible in the memory.
+  func syncForCPU() {
+    cmmio_read_barrier()
+    space.synchronize(range, .forCPU)
+  }
+
   /// Ends it.
   /// - Throws: `KernelError` for the unmap call. The pages are then parked: not usable, not reused, and
   ///   shared until the address space is gone.
-  func end() throws(KernelError) {
-    let table = space.reservations.exposures
+  mutating func end() throws(KernelError) {
     table.gate.enter()
     defer { table.gate.leave() }
-    try endInside { range throws(KernelError) in try space.unmapPages(range) }
+    precondition(!isOver, "an exposure ends once")
+    isOver = true
+    try undo()
   }
 
   /// Ends it by an unmap call of the space, where no other share of the memory lasts.
+  /// - Returns: The memory, which is its owner's alone.
   /// - Throws: `KernelError`: `EBUSY`, naming the others; it is not ended then. Else as ``end()``.
-  func endAsOnlyOne(unmapping unmap: (IOVARange) throws(KernelError) -> Void) throws(KernelError) {
-    let table = space.reservations.exposures
+  @inline(never)
+  mutating func endAsOnlyOne(
+    unmapping unmap: (any AddressSpace, IOVARange) throws(KernelError) -> Void
+  ) throws(KernelError) -> MemoryPages {
     table.gate.enter()
     defer { table.gate.leave() }
-    let own = table.isReached(slot) ? holder : nil
+    let isReached = isReached
     do throws(PageShareError) {
-      try pages.shares.checkUnshared(pages.allPages, besides: own)
+      try pages.shares.checkUnshared(besides: isReached ? slot : nil, of: table)
     } catch {
       throw KernelError(error, of: pages.byteCount)
     }
-    try endInside(unmapping: unmap)
+    isOver = true
+    try undo(isReached, unmapping: unmap)
+    return pages
   }
 
-  private func endInside(unmapping unmap: (IOVARange) throws(KernelError) -> Void) throws(KernelError) {
-    precondition(!isOver.exchange(true, ordering: .acquiringAndReleasing), "an exposure ends once")
-    let table = space.reservations.exposures
-    if table.isReached(slot) {
+  /// Whether devices reach the pages: not where all exposures of the space were ended.
+  private var isReached: Bool { table.isReached(slot, since: epoch) }
+
+  private func undo() throws(KernelError) {
+    try undo(isReached) { space, range throws(KernelError) in try space.unmapPages(range) }
+  }
+
+  /// Undoes all, inside the gate.
+  @inline(__always)
+  private func undo(
+    _ isReached: Bool,
+    unmapping unmap: (any AddressSpace, IOVARange) throws(KernelError) -> Void
+  ) throws(KernelError) {
+    if isReached {
       do throws(KernelError) {
-        try unmap(range)
+        try unmap(space, range)
       } catch {
-        table.park(slot)
-        pages.shares.keep(holder, until: space)
-        pages.park(in: space.reservations)
+        park()
         throw error
       }
+      pages.shares.unshareExposed(bytes)
     }
-    forget()
+    table.remove(slot, range)
   }
 
-  /// Undoes all but the mapping.
-  private func forget() {
-    let table = space.reservations.exposures
-    // Where all exposures of the space were ended, this one's share was too.
-    if table.remove(slot) { Self.end(holder, of: pages.shares) }
-    space.reservations.giveBack(range)
-  }
-
-  private static func end(_ holder: PageShareHolder, of shares: PageShares) {
-    do throws(PageShareError) {
-      try shares.unshare(holder)
-    } catch {
-      preconditionFailure("an exposure's share was ended by somebody else: \(error)")
-    }
+  /// The pages could not be unmapped.
+  @inline(never)
+  private func park() {
+    pages.shares.keepExposed(bytes, by: "\(space.label), \(range)", until: space)
+    table.park(slot)
+    pages.park(in: space.reservations)
   }
 
   deinit {
-    guard !isOver.load(ordering: .acquiring) else { return }
+    if isOver { return }
+    table.gate.enter()
+    defer { table.gate.leave() }
     // A failure parks the pages; there is nobody to tell.
-    _ = try? end()
+    _ = try? undo()
   }
 }

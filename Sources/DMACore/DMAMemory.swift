@@ -27,12 +27,13 @@ public struct DMAMemory: ~Copyable, @unchecked Sendable {
   public let byteCount: Int
   /// The device's address of the first byte.
   public let iova: IOVA
-  @usableFromInline let exposure: DMAExposure
+  var exposure: DMAExposure
 
   /// - Parameter exposure: Of all its memory.
-  init(_ exposure: DMAExposure) {
-    unsafe baseAddress = unsafe exposure.pages.baseAddress
-    byteCount = exposure.pages.byteCount
+  init(_ exposure: consuming DMAExposure) {
+    let pages = exposure.pages
+    unsafe baseAddress = unsafe pages.baseAddress
+    byteCount = pages.byteCount
     iova = exposure.busStart
     self.exposure = exposure
   }
@@ -103,16 +104,10 @@ public struct DMAMemory: ~Copyable, @unchecked Sendable {
   }
 
   /// Makes what was written here visible to the device; before the doorbell.
-  public borrowing func syncForDevice() {
-    exposure.space.synchronize(exposure.range, .forDevice)
-    cmmio_write_barrier()
-  }
+  public borrowing func syncForDevice() { exposure.syncForDevice() }
 
   /// Makes what the device wrote visible here; after its completion.
-  public borrowing func syncForCPU() {
-    cmmio_read_barrier()
-    exposure.space.synchronize(exposure.range, .forCPU)
-  }
+  public borrowing func syncForCPU() { exposure.syncForCPU() }
 
   /// Makes a part visible to one side.
   borrowing func sync(_ byteOffset: Int, _ byteCount: Int, _ direction: DMASyncDirection) {
@@ -129,17 +124,15 @@ public struct DMAMemory: ~Copyable, @unchecked Sendable {
   ///   exposure ends, and the memory is freed when the last of them does. Else for the unmap call: the pages
   ///   are then parked, not usable and not reused. ``PageShares/listing`` of ``shares`` tells beforehand.
   public consuming func reclaim() throws(KernelError) -> UnsharedMemory {
-    let space = exposure.space
-    return try reclaim { range throws(KernelError) in try space.unmapPages(range) }
+    UnsharedMemory(
+      try exposure.endAsOnlyOne { space, range throws(KernelError) in try space.unmapPages(range) })
   }
 
   /// The same by another unmap call of the same address space, which tells more.
   package consuming func reclaim(
     unmapping unmap: (IOVARange) throws(KernelError) -> Void
   ) throws(KernelError) -> UnsharedMemory {
-    let pages = exposure.pages
-    try exposure.endAsOnlyOne(unmapping: unmap)
-    return UnsharedMemory(pages)
+    UnsharedMemory(try exposure.endAsOnlyOne { _, range throws(KernelError) in try unmap(range) })
   }
 
   /// Whose addresses it has.

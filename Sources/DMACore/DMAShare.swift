@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import CMMIO
 public import LinuxHandles
 internal import SystemPackage
 
@@ -12,12 +11,12 @@ public struct DMAShare: ~Copyable, Sendable {
   public let byteCount: Int
   /// The device's address of the share's first byte.
   public let iova: IOVA
-  private let exposure: DMAExposure
+  private var exposure: DMAExposure
 
-  init(_ exposure: DMAExposure, byteCount: Int) {
-    self.exposure = exposure
+  init(_ exposure: consuming DMAExposure, byteCount: Int) {
     self.byteCount = byteCount
     iova = exposure.busStart
+    self.exposure = exposure
   }
 
   /// The device's address of a byte of this share.
@@ -27,16 +26,10 @@ public struct DMAShare: ~Copyable, Sendable {
   }
 
   /// Makes what was written to the memory visible to this space's devices; before the doorbell.
-  public borrowing func syncForDevice() {
-    exposure.space.synchronize(exposure.range, .forDevice)
-    cmmio_write_barrier()
-  }
+  public borrowing func syncForDevice() { exposure.syncForDevice() }
 
   /// Makes what this space's devices wrote visible in the memory; after their completion.
-  public borrowing func syncForCPU() {
-    cmmio_read_barrier()
-    exposure.space.synchronize(exposure.range, .forCPU)
-  }
+  public borrowing func syncForCPU() { exposure.syncForCPU() }
 
   /// Takes the memory back from this address space.
   ///
@@ -63,7 +56,7 @@ extension DMAMemory {
   ) throws(KernelError) -> DMAShare {
     let part = bytes ?? 0..<byteCount
     try checkPart(part, sharedWith: space)
-    let exposure = try DMAExposure(
+    let exposure = try DMAExposure.make(
       of: part, of: exposure.pages, in: space, access: access, sharing: sharing, at: iova,
       addressBits: addressBits)
     return DMAShare(exposure, byteCount: part.count)

@@ -1,14 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 public import LinuxHandles
+internal import Synchronization
 internal import SystemPackage
 
 /// A second address space's access to several parts of memory that is exposed already.
 ///
 /// Parts that touch or overlap are one mapping: a container has a limited number of them.
 public struct DMAShareSet: ~Copyable, Sendable {
-  private struct Part: Sendable {
+  /// An object of its own, since an array takes no value with one owner.
+  private final class Part: Sendable {
     let bytes: Range<Int>
-    let exposure: DMAExposure
+    private let exposure: Mutex<DMAExposure>
+    let range: IOVARange
+    let busStart: IOVA
+
+    init(_ bytes: Range<Int>, _ exposure: consuming DMAExposure) {
+      self.bytes = bytes
+      range = exposure.range
+      busStart = exposure.busStart
+      self.exposure = Mutex(exposure)
+    }
+
+    func end() throws(KernelError) { try exposure.withLock { exposure throws(KernelError) in try exposure.end() } }
   }
   private let parts: [Part]
 
@@ -19,9 +32,9 @@ public struct DMAShareSet: ~Copyable, Sendable {
     // Where one fails, those before it end with the array.
     var parts: [Part] = []
     for run in runs {
-      let exposure = try DMAExposure(
+      let exposure = try DMAExposure.make(
         of: run, of: pages, in: space, access: access, sharing: sharing, at: nil, addressBits: addressBits)
-      parts.append(Part(bytes: run, exposure: exposure))
+      parts.append(Part(run, exposure))
     }
     self.parts = parts
   }
@@ -30,13 +43,13 @@ public struct DMAShareSet: ~Copyable, Sendable {
   public var mappingCount: Int { parts.count }
 
   /// What is shared: bytes of the memory, merged and ascending, and the peer's addresses of them.
-  public var runs: [(bytes: Range<Int>, range: IOVARange)] { parts.map { ($0.bytes, $0.exposure.range) } }
+  public var runs: [(bytes: Range<Int>, range: IOVARange)] { parts.map { ($0.bytes, $0.range) } }
 
   /// The peer device's address of a byte of the memory; nil for one that is not shared.
   /// - Parameter byteOffset: In the memory, not in a part.
   public borrowing func iova(at byteOffset: Int) -> IOVA? {
     for part in parts where part.bytes.contains(byteOffset) {
-      return part.exposure.range.start.advanced(byByteCount: byteOffset - part.bytes.lowerBound)
+      return part.busStart.advanced(byByteCount: byteOffset - part.bytes.lowerBound)
     }
     return nil
   }
@@ -48,7 +61,7 @@ public struct DMAShareSet: ~Copyable, Sendable {
   public consuming func unshare() throws(KernelError) {
     var failure: KernelError?
     for part in parts {
-      do throws(KernelError) { try part.exposure.end() } catch { failure = failure ?? error }
+      do throws(KernelError) { try part.end() } catch { failure = failure ?? error }
     }
     if let failure { throw failure }
   }

@@ -15,7 +15,7 @@ public struct ExposedRange: Sendable {
   /// The ledger of the memory: the same object for each exposure and share of it.
   public let shares: PageShares
 
-  init(_ entry: ExposureTable.Entry) {
+  init(_ entry: ExposureEntry) {
     range = entry.range
     bytes = entry.bytes
     access = entry.access

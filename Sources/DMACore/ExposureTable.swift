@@ -3,151 +3,133 @@ internal import LinuxHandles
 internal import Synchronization
 internal import SystemPackage
 
-/// All exposures of one address space, to be found by their addresses.
+/// The addresses and exposures of one address space, for all its threads.
 ///
-/// An entry is made before its pages are mapped and goes after they are unmapped, so that an address that a
-/// device reaches is always found. Making and removing one allocates nothing, once there were as many before.
+/// An exposure is noted before its pages are mapped and goes after they are unmapped, so that an address that
+/// a device reaches is always found. Its entry is its record in the ledger of its memory too: a ledger holds
+/// the tables in which to look.
 final class ExposureTable: Sendable {
-  /// What became of an exposure.
-  enum State: Hashable, Sendable {
-    /// Devices reach the pages, or will in a moment.
-    case reached
-    /// Unmapped with all others; its addresses stay taken as long as its owner has it.
-    case ended
-    /// Its unmapping failed: a device may reach the pages until the address space is gone.
-    case parked
-  }
-
-  struct Entry: Sendable {
-    let range: IOVARange
-    /// Of the memory.
-    let bytes: Range<Int>
-    let access: DMAAccess
-    let sharing: DMASharing
-    let shares: PageShares
-    let holder: PageShareHolder
-    var state = State.reached
-  }
-
-  private struct Slots {
-    var entries: [Entry?] = []
-    /// Of `entries` that are nil.
-    var free: [UInt32] = []
-  }
-
   /// Entered by whoever makes or ends an exposure, over its kernel call.
   let gate = ExposureGate()
-  private let map = IOVAMap()
-  private let slots = Mutex(Slots())
+  private let addresses: Mutex<ExposedAddresses>
+  /// How often an exposure was ended by somebody else than its owner.
+  private let endCount = Atomic<Int>(0)
+  private let isOver = Atomic<Bool>(false)
+
+  init(allowed: [IOVARange]) { addresses = Mutex(ExposedAddresses(allowed: allowed)) }
+
+  // MARK: Addresses
+
+  var allowed: [IOVARange] { addresses.withLock { $0.allocator.allowed } }
+
+  func narrow(to ranges: [IOVARange]) { addresses.withLock { $0.narrow(to: ranges) } }
+
+  /// Everything may be used anew.
+  /// - Returns: How many ranges are handed out; nothing has changed where it is not 0.
+  func open(_ ranges: [IOVARange]) -> Int {
+    addresses.withLock { addresses in
+      if addresses.outCount == 0 { addresses.open(ranges) }
+      return addresses.outCount
+    }
+  }
+
+  func take(_ request: IOVARequest) throws(IOVAAllocator.Failure) -> IOVARange {
+    try addresses.withLock { addresses throws(IOVAAllocator.Failure) in try addresses.take(request) }
+  }
+
+  func giveBack(_ range: IOVARange) { addresses.withLock { $0.giveBack(range) } }
+
+  // MARK: Exposures
+
+  /// Takes a range and notes its exposure.
+  /// - Parameter bytes: 16 TiB at most.
+  /// - Returns: The range, and a number for the other members.
+  @inline(__always)
+  func insert(
+    _ request: IOVARequest, of bytes: Range<Int>, _ access: DMAAccess, _ sharing: DMASharing, _ shares: PageShares
+  ) throws(IOVAAllocator.Failure) -> (range: IOVARange, slot: UInt32) {
+    try addresses.withLock { addresses throws(IOVAAllocator.Failure) in
+      let range = try addresses.take(request)
+      return (range, addresses.insert(ExposureEntry(range, of: bytes, access, sharing, shares)))
+    }
+  }
+
+  /// Takes the entry of an exposure out whose pages are unmapped, and gives its range back.
+  @inline(__always)
+  func remove(_ slot: UInt32, _ range: IOVARange) {
+    addresses.withLock { addresses in
+      addresses.remove(slot)
+      addresses.giveBack(range)
+    }
+  }
 
   /// How many there are whose pages are mapped.
-  var count: Int {
-    slots.withLock { $0.entries.count { $0.map { $0.state != .ended } ?? false } }
-  }
+  var count: Int { addresses.withLock { $0.entries.count(where: \.isMapped) } }
 
-  /// Adds an entry.
-  /// - Returns: Its slot, to be given to the other members.
-  /// - Throws: `KernelError` `EINVAL` for a range that is longer than 16 TiB.
-  func insert(_ entry: Entry, in space: String) throws(KernelError) -> UInt32 {
-    let slot = slots.withLock { slots in
-      if let slot = slots.free.popLast() {
-        slots.entries[Int(slot)] = entry
-        return slot
-      }
-      slots.entries.append(entry)
-      return UInt32(slots.entries.count - 1)
-    }
-    do throws(IOVAMap.Failure) {
-      try map.insert(entry.range, slot: slot)
-    } catch {
-      forget(slot)
-      precondition(error == .tooLong, "ranges are of whole pages, and handed out once: \(error)")
-      throw KernelError(
-        operation: "expose memory", errno: .invalidArgument, subject: "\(space), \(entry.range)",
-        remedy: "expose at most \(IOVAMap.greatestByteCount) bytes (16 TiB) at once")
-    }
-    return slot
-  }
+  /// A count that changes when an exposure is ended by somebody else than its owner.
+  @inline(__always)
+  var epoch: Int { endCount.load(ordering: .acquiring) }
 
   /// Whether devices reach the pages as far as is known.
-  func isReached(_ slot: UInt32) -> Bool { slots.withLock { $0.entries[Int(slot)]?.state == .reached } }
+  /// - Parameter epoch: From before the insertion.
+  @inline(__always)
+  func isReached(_ slot: UInt32, since epoch: Int) -> Bool { epoch == self.epoch || isReached(slot) }
 
-  /// Takes the entry of an exposure out whose pages are unmapped.
-  /// - Returns: Whether its share lasts: false where ``end(_:)`` ended it.
-  func remove(_ slot: UInt32) -> Bool {
-    let range = slots.withLock { slots -> IOVARange? in
-      guard let entry = slots.entries[Int(slot)], entry.state == .reached else { return nil }
-      return entry.range
-    }
-    if let range { unmap(range) }
-    forget(slot)
-    return range != nil
+  @inline(never)
+  private func isReached(_ slot: UInt32) -> Bool {
+    addresses.withLock { $0.entries[Int(slot)].state == .reached }
   }
 
   /// Notes that the pages could not be unmapped.
-  func park(_ slot: UInt32) { slots.withLock { $0.entries[Int(slot)]?.state = .parked } }
+  func park(_ slot: UInt32) { addresses.withLock { $0.park(slot) } }
 
   /// Ends the share of an exposure whose pages are unmapped; its owner does not know yet.
+  ///
+  /// Called by whoever is alone.
   func end(_ slot: UInt32) {
-    let ended = slots.withLock { slots -> Entry? in
-      guard let entry = slots.entries[Int(slot)], entry.state == .reached else { return nil }
-      slots.entries[Int(slot)]?.state = .ended
-      return entry
-    }
-    guard let ended else { return }
-    unmap(ended.range)
-    do throws(PageShareError) {
-      try ended.shares.unshare(ended.holder)
-    } catch {
-      preconditionFailure("an exposure's share was ended by somebody else: \(error)")
-    }
+    endCount.add(1, ordering: .releasing)
+    // The owner holds the ledger, and waits at the gate.
+    if let ended = addresses.withLock({ $0.end(slot) }) { ended.shares.unshareExposed(ended.bytes) }
   }
 
   /// The slots of those that devices reach.
   var reached: [(slot: UInt32, range: IOVARange)] {
-    slots.withLock { slots in
-      slots.entries.enumerated().compactMap { index, entry in
-        guard let entry, entry.state == .reached else { return nil }
-        return (UInt32(index), entry.range)
+    addresses.withLock { addresses in
+      addresses.entries.enumerated().compactMap { index, entry in
+        entry.state == .reached ? (UInt32(index), entry.range) : nil
       }
     }
   }
 
   /// Those that devices reach, or may reach, by their addresses.
-  var all: [Entry] {
-    slots.withLock { $0.entries.compactMap { $0 } }.filter { $0.state != .ended }
+  var all: [ExposedRange] {
+    addresses.withLock { $0.entries.filter(\.isMapped).map { ExposedRange($0) } }
       .sorted { $0.range.start < $1.range.start }
   }
 
   /// The one that an address belongs to.
-  func entry(at iova: IOVA) -> Entry? {
-    guard let slot = map.slot(at: iova) else { return nil }
-    return slots.withLock { slots in
-      // Another one may have the slot by now.
-      guard Int(slot) < slots.entries.count, let entry = slots.entries[Int(slot)], entry.state != .ended,
-        entry.range.start <= iova, iova <= entry.range.last
-      else { return nil }
-      return entry
-    }
+  func exposure(at iova: IOVA) -> ExposedRange? {
+    addresses.withLock { $0.entry(at: iova).map { ExposedRange($0) } }
   }
 
-  private func forget(_ slot: UInt32) {
-    // Let go outside the lock: it may be the last holder of a ledger.
-    let old = slots.withLock { slots in
-      defer {
-        slots.entries[Int(slot)] = nil
-        slots.free.append(slot)
+  /// Those of some memory that devices reach, without one of them, and the ledger's pages that they are.
+  func entries(of shares: PageShares, besides own: UInt32?) -> [(range: IOVARange, pages: Range<Int>)] {
+    addresses.withLock { addresses in
+      addresses.entries.indices.compactMap { index in
+        let entry = addresses.entries[index]
+        guard entry.state == .reached, entry.isOf(shares), own.map(Int.init) != index else { return nil }
+        return (entry.range, shares.pages(of: entry.bytes))
       }
-      return slots.entries[Int(slot)]
     }
-    _ = consume old
   }
 
-  private func unmap(_ range: IOVARange) {
-    do throws(IOVAMap.Failure) {
-      try map.remove(range)
-    } catch {
-      preconditionFailure("\(range) is in the map as it was inserted: \(error)")
-    }
+  /// Whether the address space is gone.
+  var isClosed: Bool { isOver.load(ordering: .acquiring) }
+
+  /// Ends the table with its address space: nobody may look for what was parked any more.
+  func close() {
+    isOver.store(true, ordering: .releasing)
+    // Outside the lock: an entry may be the last holder of a ledger.
+    for entry in addresses.withLock({ $0.removeAll() }) { entry.release() }
   }
 }

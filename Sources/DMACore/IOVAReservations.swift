@@ -16,34 +16,26 @@ public final class IOVAReservations: Sendable {
     let byteCount: Int
   }
   private struct State: ~Copyable {
-    var allocator: IOVAAllocator
     var parked: [Pages] = []
     var kept: [any AnyObject & Sendable] = []
-    /// How many ranges are out.
-    var outCount = 0
   }
-  private let state: Mutex<State>
-  /// What is exposed.
-  let exposures = ExposureTable()
+  private let state = Mutex(State())
+  /// The addresses, and what is exposed there.
+  let exposures: ExposureTable
 
   /// Starts with everything free.
-  public init(allowed: [IOVARange]) {
-    state = Mutex(State(allocator: IOVAAllocator(allowed: allowed)))
-  }
+  public init(allowed: [IOVARange]) { exposures = ExposureTable(allowed: allowed) }
 
   /// The ranges that may be used, sorted.
-  public var allowed: [IOVARange] { state.withLock { $0.allocator.allowed } }
+  public var allowed: [IOVARange] { exposures.allowed }
 
   /// Forbids what `ranges` leave out, after a device joined the address space.
-  public func narrow(to ranges: [IOVARange]) { state.withLock { $0.allocator.narrow(to: ranges) } }
+  public func narrow(to ranges: [IOVARange]) { exposures.narrow(to: ranges) }
 
   /// Everything may be used anew, within `ranges`: for an address space that learns them late.
   /// - Throws: `KernelError`: `EBUSY` while a range is handed out; nothing changes then.
   public func open(_ ranges: [IOVARange]) throws(KernelError) {
-    let outCount = state.withLock { state in
-      if state.outCount == 0 { state.allocator = IOVAAllocator(allowed: ranges) }
-      return state.outCount
-    }
+    let outCount = exposures.open(ranges)
     guard outCount == 0 else {
       throw KernelError(
         operation: "open address space", errno: .resourceBusy, subject: "\(ranges.count) ranges",
@@ -67,72 +59,17 @@ public final class IOVAReservations: Sendable {
   package func take(
     at address: IOVA?, byteCount: Int, alignment: Int, granule: Int, upTo limit: IOVA, in space: String
   ) throws(KernelError) -> IOVARange {
-    let result = state.withLock { state -> Result<IOVARange, IOVAAllocator.Failure> in
-      do throws(IOVAAllocator.Failure) {
-        guard byteCount & (granule - 1) == 0 else { return .failure(.notAllowed) }
-        let range: IOVARange
-        if let address {
-          guard let wanted = IOVARange(start: address, byteCount: UInt64(byteCount)), wanted.last <= limit,
-            address.rawValue & UInt64(granule - 1) == 0
-          else { return .failure(.notAllowed) }
-          try state.allocator.reserve(wanted)
-          range = wanted
-        } else {
-          range = try Self.allocate(&state.allocator, byteCount, alignment, granule, limit)
-        }
-        state.outCount += 1
-        return .success(range)
-      } catch {
-        return .failure(error)
-      }
-    }
-    switch result {
-    case .success(let range): return range
-    case .failure(let failure):
-      let place = address.map { "at \($0)" } ?? "up to \(limit)"
-      let allowedText = allowed.map(\.description).joined(separator: ", ")
-      let (errno, remedy): (Errno, String) =
-        switch failure {
-        case .exhausted: (.noSpace, "no free range below the device's limit; allowed are \(allowedText)")
-        case .taken: (.fileExists, "the range is mapped already; choose another or let the library choose")
-        case .notAllowed, .notAllocated:
-          (
-            .invalidArgument,
-            "allowed are only multiples of \(granule), in length too, up to \(limit) in \(allowedText)"
-          )
-        }
-      throw KernelError(
-        operation: "allocate IOVA", errno: errno, subject: "\(space), \(byteCount) bytes \(place)",
-        remedy: remedy)
-    }
-  }
-
-  private static func allocate(
-    _ allocator: inout IOVAAllocator, _ byteCount: Int, _ alignment: Int, _ granule: Int, _ limit: IOVA
-  ) throws(IOVAAllocator.Failure) -> IOVARange {
-    var alignment = alignment
-    while true {
-      do throws(IOVAAllocator.Failure) {
-        return try allocator.allocate(
-          byteCount: UInt64(byteCount), alignment: UInt64(alignment), upTo: limit)
-      } catch {
-        guard alignment > granule else { throw error }
-        alignment = max(granule, alignment >> 9)
-      }
+    let request = IOVARequest(
+      address: address, byteCount: byteCount, alignment: alignment, granule: granule, limit: limit)
+    do throws(IOVAAllocator.Failure) {
+      return try exposures.take(request)
+    } catch {
+      throw request.refused(error, by: space, allowing: allowed)
     }
   }
 
   /// Gives a range back that is mapped no more.
-  package func giveBack(_ range: IOVARange) {
-    state.withLock { state in
-      do throws(IOVAAllocator.Failure) {
-        try state.allocator.deallocate(range)
-        state.outCount -= 1
-      } catch {
-        preconditionFailure("\(range) was given back twice: \(error)")
-      }
-    }
-  }
+  package func giveBack(_ range: IOVARange) { exposures.giveBack(range) }
 
   /// Keeps memory that a device may still reach until the address space is gone.
   @unsafe
@@ -149,6 +86,7 @@ public final class IOVAReservations: Sendable {
   public func leakParkedMemory() { state.withLock { $0.parked = [] } }
 
   deinit {
+    exposures.close()
     for pages in state.withLock({ $0.parked }) { _ = unsafe abi_munmap(pages.base, UInt64(pages.byteCount)) }
   }
 }

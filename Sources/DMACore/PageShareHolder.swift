@@ -6,8 +6,8 @@ internal import Synchronization
 /// Made by ``PageShares/share(_:by:)``, ended by `unshare`.
 @safe
 public final class PageShareHolder: @unchecked Sendable {
-  private let name: String
-  private let range: IOVARange?
+  /// Who it is.
+  public let label: String
   /// Which pages, counted from the memory's first.
   public let pages: Range<Int>
 
@@ -20,17 +20,11 @@ public final class PageShareHolder: @unchecked Sendable {
   /// Written by the thread that pushes it, before others see it; then only under the list's lock.
   fileprivate var next: UnsafeRawPointer?
 
-  init(_ name: String, at range: IOVARange?, _ pages: Range<Int>, of ledger: ObjectIdentifier) {
-    self.name = name
-    self.range = range
+  init(_ label: String, _ pages: Range<Int>, of ledger: ObjectIdentifier) {
+    self.label = label
     self.pages = pages
     self.ledger = ledger
   }
-
-  /// Who it is: an address space's label, with the addresses that the pages have there.
-  ///
-  /// Put together when somebody asks, which few do.
-  public var label: String { range.map { "\(name), \($0)" } ?? name }
 
   /// Whether the pages no longer count this share; they do as long as this is false.
   var isOver: Bool { isGone.load(ordering: .acquiring) }

@@ -68,6 +68,14 @@ public struct PageShareTable: ~Copyable, @unchecked Sendable {
     }
   }
 
+  /// Adds one share to each page of a range that is of these pages, or to none.
+  @inline(__always)
+  func add(_ pages: Range<Int>) -> Bool { add(pages.lowerBound, pages.upperBound) == nil }
+
+  /// Takes one share off each page of a range that is of these pages, or off none.
+  @inline(__always)
+  func subtract(_ pages: Range<Int>) -> Bool { subtract(pages.lowerBound, pages.upperBound) == nil }
+
   /// Adds one share to each page of a range, or to none.
   /// - Throws: `PageShareError`: `saturated`, `donated` or `badRange`.
   public func share(_ pages: Range<Int>) throws(PageShareError) {
@@ -133,7 +141,7 @@ public struct PageShareTable: ~Copyable, @unchecked Sendable {
     return nil
   }
 
-  @_noLocks
+  @inline(__always) @_noLocks
   private func subtract(_ start: Int, _ end: Int) -> Refusal? {
     // A look at all pages first: a wrong call never makes a page look free, not even for a moment, unless
     // it races another one.

@@ -11,16 +11,19 @@ internal import Synchronization
 ///
 /// ```
 /// UnsharedMemory ──expose──▶ DMAMemory ──share(with:)──▶ DMAShare        calls, in this order
-///        └──────────┬────────────┴──────────────┘                        1. addresses: reservations.take
-///              MemoryPages (one per mapping)                             2. ledger:    shares.share
+///        └──────────┬────────────┴──────────────┘                        1. addresses and record: table.insert
+///              MemoryPages (one per mapping)                             2. ledger:    shares.shareExposed
 ///               ├─ the mapping: unmapped when all let go and            3. kernel:    space.mapPages
-///               │  the ledger lets it be donated                        the end runs 3, 2, 1; a failure
-///               └─ PageShares: a word per page + the holders            undoes what was done, last first
+///               │  the ledger lets it be donated                        the end runs 3 to 1; a failure
+///               └─ PageShares: a word per page + where to look          undoes what was done, last first
+///                  for the holders
 /// ```
 /// An unmap that fails leaves the pages shared until the address space is gone.
 ///
-/// Sharing takes no lock: a compare-and-exchange a page, and one for the holder's record. Only who asks for
-/// names takes one. 4 bytes a page, and about 100 bytes a share. All members may be called from any thread.
+/// The share of an address space is a count here and an entry in the table of its exposures; other shares
+/// are objects that ``share(_:by:)`` makes. Sharing takes no lock of the ledger: a compare-and-exchange a
+/// page, and one for a holder's object. Only who asks for names takes one. 4 bytes a page. All members may
+/// be called from any thread.
 public final class PageShares: Sendable {
   /// What the pages are.
   public enum Kind: Hashable, Sendable {
@@ -34,8 +37,15 @@ public final class PageShares: Sendable {
   public let kind: Kind
   /// The size of a page in bytes.
   public let pageByteCount: Int
+  private let pageShift: Int
   private let table: PageShareTable
   private let list = PageShareHolderList()
+  private let spaces = ExposureTableList()
+
+  struct NamedHolder {
+    let label: String
+    let pages: Range<Int>
+  }
 
   /// Starts with pages that nobody shares.
   /// - Parameters:
@@ -48,7 +58,9 @@ public final class PageShares: Sendable {
     maximum: UInt32 = PageShareTable.largestMaximum
   ) throws(PageShareError) {
     self.kind = kind
+    precondition(pageByteCount.nonzeroBitCount == 1, "a page has a power of two of bytes")
     self.pageByteCount = pageByteCount
+    pageShift = pageByteCount.trailingZeroBitCount
     table = try PageShareTable(pageCount: pageCount, maximum: maximum)
   }
 
@@ -66,18 +78,9 @@ public final class PageShares: Sendable {
   /// - Returns: The share, to be ended by ``unshare(_:)``.
   /// - Throws: `PageShareError`: `saturated`, `donated`, `deviceMemory` or `badRange`.
   public func share(_ pages: Range<Int>, by label: String) throws(PageShareError) -> PageShareHolder {
-    try share(pages, by: label, at: nil)
-  }
-
-  /// As ``share(_:by:)``, by an address space that has the pages at a range of addresses.
-  func share(
-    _ pages: Range<Int>, by space: String, at range: IOVARange?
-  ) throws(PageShareError) -> PageShareHolder {
     try table.check(pages)
-    guard kind == .hostMemory else {
-      throw PageShareError(.deviceMemory, pages: pages, page: pages.lowerBound)
-    }
-    let holder = PageShareHolder(space, at: range, pages, of: ObjectIdentifier(self))
+    guard kind == .hostMemory else { throw Self.isNoHostMemory(pages) }
+    let holder = PageShareHolder(label, pages, of: ObjectIdentifier(self))
     // Before the counts: who finds a page shared always finds by whom.
     list.push(holder)
     do throws(PageShareError) {
@@ -101,6 +104,53 @@ public final class PageShares: Sendable {
     try table.unshare(holder.pages)
     holder.endDone()
     list.noteEnd()
+  }
+
+  /// The pages that bytes of the memory lie in.
+  @inline(__always)
+  func pages(of bytes: Range<Int>) -> Range<Int> {
+    bytes.lowerBound >> pageShift..<(bytes.upperBound + pageByteCount - 1) >> pageShift
+  }
+
+  /// Adds one share to each page of some bytes: an exposure's, which is in the table of its address space.
+  /// - Throws: `PageShareError`: as ``share(_:by:)``.
+  @inline(__always)
+  func shareExposed(
+    _ bytes: Range<Int>, in exposures: ExposureTable, of space: any AddressSpace
+  ) throws(PageShareError) {
+    let pages = pages(of: bytes)
+    guard kind == .hostMemory else { throw Self.isNoHostMemory(pages) }
+    // Before the counts: who finds a page shared always finds by whom.
+    spaces.note(exposures, of: space)
+    if !table.add(pages) { try shareOrExplain(pages) }
+  }
+
+  @inline(never)
+  private func shareOrExplain(_ pages: Range<Int>) throws(PageShareError) {
+    do throws(PageShareError) {
+      try table.share(pages)
+    } catch {
+      throw naming(error)
+    }
+  }
+
+  /// Ends the share of an exposure.
+  @inline(__always)
+  func unshareExposed(_ bytes: Range<Int>) {
+    guard table.subtract(pages(of: bytes)) else {
+      preconditionFailure("an exposure's share was ended by somebody else")
+    }
+  }
+
+  /// Keeps the share of an exposure whose pages could not be unmapped until its address space is gone.
+  func keepExposed(_ bytes: Range<Int>, by label: String, until space: AnyObject) {
+    let holder = PageShareHolder(label, pages(of: bytes), of: ObjectIdentifier(self))
+    keep(holder, until: space)
+    list.push(holder)
+  }
+
+  private static func isNoHostMemory(_ pages: Range<Int>) -> PageShareError {
+    PageShareError(.deviceMemory, pages: pages, page: pages.lowerBound)
   }
 
   /// Keeps a share whose end failed: its pages stay shared until `keeper`, which the devices' access depends
@@ -129,21 +179,38 @@ public final class PageShares: Sendable {
   public func checkUnshared(_ pages: Range<Int>, besides exempt: PageShareHolder? = nil)
     throws(PageShareError)
   {
-    try table.check(pages)
     precondition(exempt?.pages == pages || exempt == nil, "the exempt share is of exactly these pages")
-    let own: UInt32 = exempt == nil ? 0 : 1
+    try checkShares(of: pages, exempt == nil ? 0 : 1) { page in holders(ofPage: page, except: exempt) }
+  }
+
+  /// Checks that nobody but one exposure, of the whole memory, holds a share.
+  /// - Parameters:
+  ///   - own: Its slot; nil where the asker's exposure has ended.
+  ///   - space: Of the slot.
+  /// - Throws: `PageShareError`: as ``donate(_:)``.
+  func checkUnshared(besides own: UInt32?, of space: ExposureTable) throws(PageShareError) {
+    if table.firstPage(in: 0..<pageCount, whoseWordIsNot: own == nil ? 0 : 1) == nil { return }
+    try checkShares(of: 0..<pageCount, own == nil ? 0 : 1) { page in
+      holders(ofPage: page, besides: own, of: space)
+    }
+  }
+
+  @inline(never)
+  private func checkShares(
+    of pages: Range<Int>, _ own: UInt32, _ others: (Int) -> [String]
+  ) throws(PageShareError) {
+    try table.check(pages)
     while let refusal = table.firstPage(in: pages, whoseWordIsNot: own) {
       let isDonated = refusal.word == PageShareTable.donated
-      let others = holders { $0 !== exempt && $0.pages.contains(refusal.page) }.map(\.label).sorted()
+      let names = isDonated ? [] : others(refusal.page)
       if table.word(ofPage: refusal.page) == own { continue }
-      throw PageShareError(
-        isDonated ? .donated : .shared, pages: pages, page: refusal.page, holders: isDonated ? [] : others)
+      throw PageShareError(isDonated ? .donated : .shared, pages: pages, page: refusal.page, holders: names)
     }
   }
 
   /// Who holds which pages: the ranges that are shared, each with the labels of all its holders, ascending.
   public var listing: [PageShareListing] {
-    let all = holders { _ in true }
+    let all = holders()
     let bounds = Set(all.flatMap { [$0.pages.lowerBound, $0.pages.upperBound] }).sorted()
     return zip(bounds, bounds.dropFirst()).compactMap { start, end in
       let labels = all.filter { $0.pages.contains(start) }.map(\.label).sorted()
@@ -152,17 +219,26 @@ public final class PageShares: Sendable {
     }
   }
 
-  private func holders(where isMeant: (PageShareHolder) -> Bool) -> [PageShareHolder] {
-    var found: [PageShareHolder] = []
+  private func holders(
+    except exempt: PageShareHolder? = nil, besides own: UInt32? = nil, of space: ExposureTable? = nil
+  ) -> [NamedHolder] {
+    var found = spaces.holders(of: self, besides: own, in: space)
     list.forEach { holder in
       settle(holder)
-      if !holder.isOver && isMeant(holder) { found.append(holder) }
+      if !holder.isOver && holder !== exempt { found.append(NamedHolder(label: holder.label, pages: holder.pages)) }
     }
     return found
   }
 
+  private func holders(
+    ofPage page: Int, except exempt: PageShareHolder? = nil, besides own: UInt32? = nil,
+    of space: ExposureTable? = nil
+  ) -> [String] {
+    holders(except: exempt, besides: own, of: space).filter { $0.pages.contains(page) }.map(\.label).sorted()
+  }
+
   private func naming(_ error: PageShareError) -> PageShareError {
-    let names = error.code == .donated ? [] : holders { $0.pages.contains(error.page) }.map(\.label).sorted()
+    let names = error.code == .donated ? [] : holders(ofPage: error.page)
     return PageShareError(error.code, pages: error.pages, page: error.page, holders: names)
   }
 
