@@ -22,8 +22,8 @@ extension DeviceTests {
     /// Through the kernel's own table, then one of this process, then the kernel's again: DMA works throughout, and what
     /// is mapped is mapped in each.
     @Test func transfersGoThroughAPageTableOfThisProcess() throws {
-      let transfer = try EduTransfer(.iommufd)
-      let (space, bound) = try parts(transfer.device)
+      let stand = try EduStand(.iommufd)
+      let (space, bound) = try parts(stand.device)
       var memory = try UnsharedMemory(byteCount: 4096)
       do {
         var bytes = memory.bytes
@@ -31,35 +31,35 @@ extension DeviceTests {
       }
       let before = try space.exposeToEdu(memory)
       let table = try HWPageTable(of: space, for: bound)
-      try transfer.device.attach(to: table)
+      try stand.device.attach(to: table)
       guard case .pageTable(let attached) = bound.attachment else {
         Issue.record("attached to \(String(describing: bound.attachment))")
         return
       }
       #expect(attached === table)
       #expect(space.context.objects.users(of: table.id).map(\.id) == [bound.id])
-      try transfer.read(before.iova, byteCount: 4)
+      try stand.engine.load(from: before.iova, byteCount: 4)
       let after = try space.exposeToEdu(UnsharedMemory(byteCount: 4096))
-      try transfer.write(after.iova, byteCount: 4)
+      try stand.engine.store(to: after.iova, byteCount: 4)
       #expect(after.load(UInt32.self, at: 0) == 0x1234_5678)
 
       let busy = #expect(throws: KernelError.self) { try table.close() }
       #expect(
         busy?.errno == .resourceBusy && busy?.remedy?.contains("0000:00:02.0) as RID") == true,
         "\(busy?.remedy ?? "")")
-      try transfer.device.attachToAddressSpace()
+      try stand.device.attachToAddressSpace()
       try table.close()
-      try transfer.write(before.iova(at: 8), byteCount: 4)
+      try stand.engine.store(to: before.iova(at: 8), byteCount: 4)
       #expect(before.load(UInt32.self, at: 8) == 0x1234_5678)
     }
 
     /// A page table that the device is attached to lives as long as the device is open, whoever lets go of it.
     @Test func anAttachedTableOutlivesItsHolder() throws {
-      let transfer = try EduTransfer(.iommufd)
-      let (space, bound) = try parts(transfer.device)
-      try transfer.device.attach(to: try HWPageTable(of: space, for: bound))
+      let stand = try EduStand(.iommufd)
+      let (space, bound) = try parts(stand.device)
+      try stand.device.attach(to: try HWPageTable(of: space, for: bound))
       let memory = try space.exposeToEdu(UnsharedMemory(byteCount: 4096))
-      try transfer.write(memory.iova, byteCount: 8)
+      try stand.engine.store(to: memory.iova, byteCount: 8)
       let kinds = space.context.objects.objects.map(\.kind)
       #expect(kinds.filter { $0 == .pageTable }.count == 1)
     }
