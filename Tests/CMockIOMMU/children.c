@@ -2,6 +2,7 @@
 // After a fork of a process with threads only system calls are safe: no allocation, no stdio.
 #define _GNU_SOURCE 1
 #include <CLinuxABI.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,6 +142,8 @@ int64_t cmock_map_private(int fd, uint64_t byte_count) {
 int cmock_forbid(const void *memory, uint64_t byte_count) {
   return mprotect((void *)(uintptr_t)memory, byte_count, PROT_NONE) < 0 ? -errno : 0;
 }
+
+int cmock_map_large_blocks(void) { return mallopt(M_MMAP_THRESHOLD, 1 << 17); }
 
 int cmock_command(int fd, uint32_t number, void *command) {
   return abi_result(ioctl(fd, _IO(ABI_IOMMUFD_TYPE, number), command));

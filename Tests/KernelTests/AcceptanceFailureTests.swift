@@ -7,8 +7,10 @@ import TestSupport
 import Testing
 
 extension KernelTests {
-  /// The kernel's program of failing allocations (iommufd_fail_nth), written anew: each case is run with the first,
-  /// the second, … allocation in the kernel failing, until none does. Nothing may leak and the kernel not complain.
+  /// The kernel's program of failing allocations (iommufd_fail_nth), written anew.
+  ///
+  /// Each case is run with the first, the second, … allocation in the kernel failing, until none does. Nothing may leak
+  /// and the kernel not complain.
   @Suite struct AcceptanceFailureTests {
     private let page = TestMemory.page
     /// A place that devices do not forbid.

@@ -135,8 +135,9 @@ extension KernelTests {
       refused(.noSuchFileOrDirectory) { _ = try byte(at: IOVA(0x40_0000), of: first) }
     }
 
-    /// The kernel gives numbers out again at once. A handle that is left over cannot mean the new object, because it
-    /// keeps the old one.
+    /// The kernel gives numbers out again at once.
+    ///
+    /// A handle that is left over cannot mean the new object, because it keeps the old one.
     @Test func aStaleHandleDoesNotHitANewObject() throws {
       let context = try IOMMUFDContext()
       var first: IOAS? = try IOAS(in: context)

@@ -172,7 +172,9 @@ func refused(
   #expect(error?.errno == errno, "\(String(describing: error))", sourceLocation: sourceLocation)
 }
 
-/// Why the kernel refuses; nil where it does not. For loops that are too long for an expectation each.
+/// Why the kernel refuses; nil where it does not.
+///
+/// For loops that are too long for an expectation each.
 func refusal(of body: () throws(KernelError) -> Void) -> Errno? {
   do throws(KernelError) {
     try body()

@@ -32,6 +32,9 @@ int64_t cmock_map_private(int fd, uint64_t byte_count);
 /// Takes all access to a part of this process's memory away.
 int cmock_forbid(const void *memory, uint64_t byte_count);
 
+/// From now on the C library maps every large block of its own; 1 where it does.
+int cmock_map_large_blocks(void);
+
 /// Any command, whatever it says: its number without the type, and its structure.
 int cmock_command(int fd, uint32_t number, void *command);
 /// A page table for a device in an address space; its id.
