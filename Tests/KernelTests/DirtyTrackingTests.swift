@@ -149,15 +149,13 @@ extension KernelTests {
       #expect(errno(start.rawValue, start.rawValue + 4096) == .invalidArgument)
       #expect(errno(start.rawValue, start.rawValue + 4095, pageByteCount: 8192) == .invalidArgument)
       #expect(errno(0, .max) == .noMemory, "a bitmap of half a petabyte")
-      // A bitmap that is not there.
+      // A bitmap that is not there: Linux 7.3 says nothing. The library's own has always the length of the question.
+      let marked = try mark(fixture, fixture.pattern)
       for place in [UInt(4096), UInt(1) << 62] {
-        let nowhere = #expect(throws: KernelError.self) {
-          guard let address = unsafe UnsafeMutableRawPointer(bitPattern: place) else { return }
-          try unsafe rawBitmap(fixture, address, taking: false)
-        }
-        #expect(nowhere?.errno == .badAddress)
+        guard let address = unsafe UnsafeMutableRawPointer(bitPattern: place) else { continue }
+        try unsafe rawBitmap(fixture, address, taking: false)
       }
-      #expect(try table.dirtyPages(in: fixture.range).dirtyPageCount == 0)
+      #expect(try table.dirtyPages(in: fixture.range).dirtyPageCount == marked)
     }
 
     /// 64 GiB, asked for at 4 KiB: 128 MiB of huge pages, mapped 512 times by entries of 1 MiB.
