@@ -44,7 +44,8 @@ struct DMAExposure: ~Copyable, Sendable {
     let table = space.reservations.exposures
     let granule = space.granuleByteCount
     let request = IOVARequest(
-      address: iova, byteCount: bytes.count, alignment: Self.alignment(bytes.count, granule), granule: granule,
+      address: iova, byteCount: bytes.count, alignment: Self.alignment(bytes.count, granule),
+      granule: granule,
       limit: .highest(addressBits: addressBits))
     guard UInt64(bytes.count) <= IOVAMap.greatestByteCount else { throw Self.tooLong(request, in: space) }
     table.gate.enter()
@@ -83,7 +84,8 @@ struct DMAExposure: ~Copyable, Sendable {
   @inline(never)
   private static func tooLong(_ request: IOVARequest, in space: any AddressSpace) -> KernelError {
     KernelError(
-      operation: "expose memory", errno: .invalidArgument, subject: "\(space.label), \(request.byteCount) bytes",
+      operation: "expose memory", errno: .invalidArgument,
+      subject: "\(space.label), \(request.byteCount) bytes",
       remedy: "expose at most \(IOVAMap.greatestByteCount) bytes (16 TiB) at once")
   }
 

@@ -21,7 +21,9 @@ public struct DMAShareSet: ~Copyable, Sendable {
       self.exposure = Mutex(exposure)
     }
 
-    func end() throws(KernelError) { try exposure.withLock { exposure throws(KernelError) in try exposure.end() } }
+    func end() throws(KernelError) {
+      try exposure.withLock { exposure throws(KernelError) in try exposure.end() }
+    }
   }
   private let parts: [Part]
 

@@ -46,7 +46,8 @@ final class ExposureTable: Sendable {
   /// - Returns: The range, and a number for the other members.
   @inline(__always)
   func insert(
-    _ request: IOVARequest, of bytes: Range<Int>, _ access: DMAAccess, _ sharing: DMASharing, _ shares: PageShares
+    _ request: IOVARequest, of bytes: Range<Int>, _ access: DMAAccess, _ sharing: DMASharing,
+    _ shares: PageShares
   ) throws(IOVAAllocator.Failure) -> (range: IOVARange, slot: UInt32) {
     try addresses.withLock { addresses throws(IOVAAllocator.Failure) in
       let range = try addresses.take(request)

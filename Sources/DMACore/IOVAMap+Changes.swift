@@ -42,18 +42,24 @@ extension IOVAMap {
   }
 
   /// Does what ``insert(_:slot:)`` does where the range lies in one leaf that is there: the common case, in a
-  /// few steps. The caller sees to it that nobody else changes the map.
+  /// few steps.
+  ///
+  /// The caller sees to it that nobody else changes the map.
   /// - Returns: False where it must be done by the other one, or is refused by it; nothing was changed.
   @inline(__always)
   borrowing func insertIntoLeaf(_ range: IOVARange, slot: UInt32) -> Bool {
-    unsafe leafWords(of: range).map { unsafe Self.change($0, Self.wordCount(of: range), from: 0, to: slot &+ 1) }
+    unsafe leafWords(of: range).map {
+      unsafe Self.change($0, Self.wordCount(of: range), from: 0, to: slot &+ 1)
+    }
       ?? false
   }
 
   /// The same for ``remove(_:)``, of a range that was inserted with this slot.
   @inline(__always)
   borrowing func removeFromLeaf(_ range: IOVARange, slot: UInt32) -> Bool {
-    unsafe leafWords(of: range).map { unsafe Self.change($0, Self.wordCount(of: range), from: slot &+ 1, to: 0) }
+    unsafe leafWords(of: range).map {
+      unsafe Self.change($0, Self.wordCount(of: range), from: slot &+ 1, to: 0)
+    }
       ?? false
   }
 

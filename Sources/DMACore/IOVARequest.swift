@@ -8,7 +8,9 @@ struct IOVARequest {
   let address: IOVA?
   /// A multiple of the granule.
   let byteCount: Int
-  /// Of a place that is chosen here, in bytes; a power of two. Where no such place is left, one with less is
+  /// Of a place that is chosen here, in bytes; a power of two.
+  ///
+  /// Where no such place is left, one with less is
   /// taken, down to the granule.
   let alignment: Int
   /// What a given place is a multiple of, in bytes.
@@ -34,6 +36,7 @@ struct IOVARequest {
         )
       }
     return KernelError(
-      operation: "allocate IOVA", errno: errno, subject: "\(space), \(byteCount) bytes \(place)", remedy: remedy)
+      operation: "allocate IOVA", errno: errno, subject: "\(space), \(byteCount) bytes \(place)",
+      remedy: remedy)
   }
 }

@@ -225,7 +225,9 @@ public final class PageShares: Sendable {
     var found = spaces.holders(of: self, besides: own, in: space)
     list.forEach { holder in
       settle(holder)
-      if !holder.isOver && holder !== exempt { found.append(NamedHolder(label: holder.label, pages: holder.pages)) }
+      if !holder.isOver && holder !== exempt {
+        found.append(NamedHolder(label: holder.label, pages: holder.pages))
+      }
     }
     return found
   }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import DMACore
 public import LinuxHandles
-internal import Synchronization
 internal import SystemPackage
 
 extension IOAS {
@@ -44,38 +43,32 @@ extension IOAS {
   /// For an address space that others map into as well, whose mappings this process does not know: what was adopted,
   /// or VFIO's. The kernel keeps to what ``allow(_:)`` allows, if anything. Where its choice is still taken here (by
   /// memory that was cut off, and whose owner has it yet) the library chooses.
+  ///
+  /// The two choose without asking each other: where another thread exposes memory in the same address space at that
+  /// moment and lets the library choose, either of the two may get `EEXIST`.
   /// - Parameters:
   ///   - memory: Consumed; ``DMAMemory/reclaim()`` gives it back once unmapped.
   ///   - access: What the *devices* may do.
   ///   - sharing: Whether data changes hands at the sync calls or is seen at any time.
   /// - Throws: `KernelError` for `IOMMU_IOAS_MAP`: `ENOSPC` the kernel finds no place, `ENOMEM` over the limit of locked
-  ///   memory. The memory is freed.
+  ///   memory, `EEXIST` as above. The memory is freed.
   public func exposeAnywhere(
     _ memory: consuming UnsharedMemory, access: DMAAccess, sharing: DMASharing = .streaming
   ) throws(KernelError) -> DMAMemory {
     var memory = memory
-    let byteCount = memory.byteCount
-    let place: UInt
+    let range: IOVARange
     do {
       var bytes = memory.bytes
-      place = unsafe bytes.withUnsafeMutableBytes { UInt(bitPattern: $0.baseAddress) }
+      // SAFETY: this function has the memory until it is exposed, and unmaps it where it is not.
+      range = try unsafe mapBytes(
+        bytes.withUnsafeMutableBytes { UnsafeRawBufferPointer($0) }, access: access)
     }
-    let chosen = choosing.withLock { _ -> Result<IOVARange?, KernelError> in
-      do throws(KernelError) {
-        // SAFETY: this function has the memory until it is exposed, and unmaps it where it is not.
-        let bytes = unsafe UnsafeRawBufferPointer(
-          start: UnsafeRawPointer(bitPattern: place), count: byteCount)
-        let range = try unsafe mapBytes(bytes, access: access)
-        guard (try? take(range)) != nil else {
-          try unmapPages(range)
-          return .success(nil)
-        }
-        return .success(range)
-      } catch {
-        return .failure(error)
-      }
+    do throws(KernelError) {
+      try take(range)
+    } catch {
+      try unmapPages(range)
+      return try expose(memory, access: access, sharing: sharing)
     }
-    guard let range = try chosen.get() else { return try expose(memory, access: access, sharing: sharing) }
     // Mapped already. The exposure takes the addresses itself.
     let route = MappingRoute(into: self) { _ throws(KernelError) in }
     reservations.giveBack(range)

@@ -25,8 +25,6 @@ public final class IOAS: AddressSpace {
   /// Whether the object goes with this value.
   private let isOwned: Bool
   private let registration: ObjectRegistration?
-  /// Held while the kernel chooses an address, which may be one that is handed out here and not mapped yet.
-  let choosing = Mutex<Void>(())
   private let stranded = Mutex<[MappingRoute]>([])
 
   /// Makes an address space without devices; all addresses are allowed until one is attached.
@@ -80,14 +78,7 @@ public final class IOAS: AddressSpace {
     _ base: UnsafeMutableRawPointer, to range: IOVARange, access: DMAAccess, sharing: DMASharing
   ) throws(KernelError) {
     let bytes = unsafe UnsafeRawBufferPointer(start: base, count: Int(range.byteCountMinusOne) + 1)
-    do throws(KernelError) {
-      _ = try unsafe mapBytes(bytes, at: range.start, access: access)
-    } catch {
-      guard error.errno == .fileExists else { throw error }
-      // Perhaps the kernel was choosing at that moment; it has let go of the address then.
-      choosing.withLock { _ in }
-      _ = try unsafe mapBytes(bytes, at: range.start, access: access)
-    }
+    _ = try unsafe mapBytes(bytes, at: range.start, access: access)
   }
 
   /// Unmaps exactly what `mapPages` mapped.

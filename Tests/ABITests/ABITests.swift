@@ -12,7 +12,8 @@ extension Trait where Self == ConditionTrait {
 @Suite struct ABITests {
   /// A header that nobody compares would be a way around all of the below.
   @Test func everyHeaderIsKnown() throws {
-    for (name, text) in try HeaderComparison.ourTexts() where KernelNames.headers[name] == nil {
+    for (name, text) in try HeaderComparison.ourTexts()
+    where KernelNames.headers[name] == nil && !KernelNames.unreleasedHeaders.contains(name) {
       #expect(KernelNames.ownHeaders.contains(name), "\(name) mirrors which header of the kernel?")
       let header = try MirrorHeader(name: name, text: text)
       #expect(header.structures.isEmpty && header.numbers.allSatisfy { $0 == "ABI_INLINE" })

@@ -85,7 +85,8 @@ private final class FakeSource: PASIDSource {
   }
 
   @Test func widthsGiveRanges() {
-    #expect(ClosedRange<PASID>.fitting(pasidBits: 0) == nil && ClosedRange<PASID>.fitting(pasidBits: 21) == nil)
+    #expect(
+      ClosedRange<PASID>.fitting(pasidBits: 0) == nil && ClosedRange<PASID>.fitting(pasidBits: 21) == nil)
     #expect(ClosedRange<PASID>.fitting(pasidBits: 8) == range(1, 255))
     #expect(ClosedRange<PASID>.fitting(pasidBits: 20) == .all)
   }
@@ -130,7 +131,9 @@ private final class FakeSource: PASIDSource {
     let threads = (0..<4).map { _ in
       IOVAThread {
         for _ in 0..<2000 {
-          guard let lease = try? shared.allocator.allocate(in: .fitting(pasidBits: 3) ?? .all) else { continue }
+          guard let lease = try? shared.allocator.allocate(in: .fitting(pasidBits: 3) ?? .all) else {
+            continue
+          }
           let number = Int(lease.pasid.rawValue)
           if shared.owners[number].exchange(true) {
             shared.doubleCount.add(1, ordering: .relaxed)

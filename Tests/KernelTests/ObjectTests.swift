@@ -108,15 +108,12 @@ extension KernelTests {
         let (space, other) = (try IOAS(in: context), try IOAS(in: context))
         try inThreads(8) { _ in
           for _ in 0..<50 {
-            // The kernel's choice and the library's, at once, and a copy of either.
-            let chosen = try space.exposeAnywhere(UnsharedMemory(byteCount: 8192), access: .readWrite)
-            let placed = try space.expose(UnsharedMemory(byteCount: 8192), access: .readWrite)
-            let share = try placed.share(copyingMappingTo: other, access: .read)
-            let second = try chosen.share(copyingMappingTo: other, access: .read)
+            let memory = try space.expose(UnsharedMemory(byteCount: 8192), access: .readWrite)
+            let share = try memory.share(copyingMappingTo: other, access: .read)
+            let second = try memory.share(copyingMappingTo: other, bytes: 0..<4096, access: .read)
             try share.unshare()
             try second.unshare()
-            _ = try chosen.reclaim()
-            _ = try placed.reclaim()
+            _ = try memory.reclaim()
           }
         }
         #expect(space.exposures.isEmpty && other.exposures.isEmpty)
