@@ -106,6 +106,11 @@ public struct BatchOutcome: Hashable, Sendable {
   /// Why the next one was not; nil where all were.
   public let failure: KernelError?
 
+  package init(handledCount: Int, failure: KernelError?) {
+    self.handledCount = handledCount
+    self.failure = failure
+  }
+
   /// Checks that all were handled.
   /// - Throws: ``failure``.
   public func requireAll() throws(KernelError) {

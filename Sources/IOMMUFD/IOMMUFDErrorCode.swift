@@ -67,7 +67,7 @@ extension KernelError {
 
   /// The same error, and where nothing better is known, what its code means.
   /// - Parameter version: The first kernel that has the call.
-  func advisingOnIOMMUFD(since version: StaticString) -> KernelError {
+  package func advisingOnIOMMUFD(since version: StaticString) -> KernelError {
     guard let code = iommufdCode else { return self }
     let isOld = code == .unknownCall
     return advising(isOld ? "\(code.meaning) (Linux \(version))" : code.meaning)

@@ -28,6 +28,11 @@ public struct IOMMUFDObject: Hashable, Sendable {
     public let id: IOMMUFDObjectID
     /// For what, in a word or two: `"maps"`, `"PASID 7"`.
     public let role: String
+
+    package init(id: IOMMUFDObjectID, role: String) {
+      self.id = id
+      self.role = role
+    }
   }
 
   /// Its number.
@@ -38,6 +43,13 @@ public struct IOMMUFDObject: Hashable, Sendable {
   public let label: String
   /// What it needs; these cannot go before it.
   public internal(set) var uses: [Use]
+
+  package init(id: IOMMUFDObjectID, kind: Kind, label: String, uses: [Use]) {
+    self.id = id
+    self.kind = kind
+    self.label = label
+    self.uses = uses
+  }
 }
 
 extension IOMMUFDObject: CustomStringConvertible {

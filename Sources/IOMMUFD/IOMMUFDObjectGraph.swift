@@ -8,6 +8,8 @@ public struct IOMMUFDObjectGraph: Hashable, Sendable {
   /// The objects, by number.
   public let objects: [IOMMUFDObject]
 
+  package init(objects: [IOMMUFDObject]) { self.objects = objects }
+
   /// The objects that need this one.
   public func users(of id: IOMMUFDObjectID) -> [IOMMUFDObject] {
     objects.filter { object in object.uses.contains { $0.id == id } }

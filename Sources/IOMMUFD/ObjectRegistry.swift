@@ -5,12 +5,14 @@ internal import Synchronization
 ///
 /// An object's number is free in the kernel before it is taken out here, and another thread's new object may have it by
 /// then: an entry is taken out by whoever made it, and by nobody else.
-final class ObjectRegistry: Sendable {
+package final class ObjectRegistry: Sendable {
   private struct State {
     var serial: UInt64 = 0
     var entries: [IOMMUFDObjectID: (serial: UInt64, object: IOMMUFDObject)] = [:]
   }
   private let state = Mutex(State())
+
+  package init() {}
 
   /// Enters an object.
   /// - Returns: What takes it out again.
@@ -37,12 +39,12 @@ final class ObjectRegistry: Sendable {
   func contains(_ id: IOMMUFDObjectID) -> Bool { state.withLock { $0.entries[id] != nil } }
 
   /// All of them, by number.
-  var objects: [IOMMUFDObject] {
+  package var objects: [IOMMUFDObject] {
     state.withLock { $0.entries.values.map(\.object) }.sorted { $0.id.rawValue < $1.id.rawValue }
   }
 
   /// Who needs an object, in words: `"device 3 (0000:00:02.0) as RID"`.
-  func users(of id: IOMMUFDObjectID) -> [String] {
+  package func users(of id: IOMMUFDObjectID) -> [String] {
     objects.flatMap { object in
       object.uses.filter { $0.id == id }.map { "\(object) as \($0.role)" }
     }
@@ -50,21 +52,21 @@ final class ObjectRegistry: Sendable {
 }
 
 /// The entry of one object in its context's registry; goes with this.
-final class ObjectRegistration: Sendable {
+package final class ObjectRegistration: Sendable {
   private let registry: ObjectRegistry
   private let id: IOMMUFDObjectID
   private let serial: UInt64
 
-  init(_ object: IOMMUFDObject, in registry: ObjectRegistry) {
+  package init(_ object: IOMMUFDObject, in registry: ObjectRegistry) {
     self.registry = registry
     id = object.id
     serial = registry.insert(object)
   }
 
-  func update(uses: [IOMMUFDObject.Use]) { registry.update(id, serial: serial, uses: uses) }
+  package func update(uses: [IOMMUFDObject.Use]) { registry.update(id, serial: serial, uses: uses) }
 
   /// Takes it out before this goes; once more does nothing.
-  func end() { registry.remove(id, serial: serial) }
+  package func end() { registry.remove(id, serial: serial) }
 
   deinit { end() }
 }

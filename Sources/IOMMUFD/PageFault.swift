@@ -55,7 +55,7 @@ public struct PageFaultGroup: Hashable, Sendable {
   static let faultByteCount = MemoryLayout<abi_iommu_hwpt_pgfault>.size
 
   /// Groups from what was read: whole faults, and whole groups.
-  static func groups(in bytes: ArraySlice<UInt8>) -> [PageFaultGroup] {
+  package static func groups(in bytes: ArraySlice<UInt8>) -> [PageFaultGroup] {
     var groups: [PageFaultGroup] = []
     var start = bytes.startIndex
     while start + faultByteCount <= bytes.endIndex {

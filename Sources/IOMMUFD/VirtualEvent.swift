@@ -35,13 +35,13 @@ public struct VirtualEvent: Hashable, Sendable {
 
   static let headerByteCount = MemoryLayout<abi_iommufd_vevent_header>.size
   /// The number before the first one.
-  static let beforeFirst: UInt32 = 0x7fff_ffff
+  package static let beforeFirst: UInt32 = 0x7fff_ffff
 
   /// Events from what was read, which is whole events.
   /// - Parameters:
   ///   - dataByteCount: What follows a header, except that of an overflow.
   ///   - sequence: The number of the event before; set to the last one's.
-  static func events(
+  package static func events(
     in bytes: ArraySlice<UInt8>, dataByteCount: Int, after sequence: inout UInt32
   ) -> [VirtualEvent] {
     var events: [VirtualEvent] = []

@@ -3,7 +3,7 @@ import LinuxHandles
 import SystemPackage
 import Testing
 
-@testable import IOMMUFD
+import IOMMUFD
 
 /// T0: what iommufd is told and tells, as values.
 @Suite struct IOMMUFDValueTests {

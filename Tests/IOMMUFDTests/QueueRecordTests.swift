@@ -2,7 +2,7 @@
 import DMACore
 import Testing
 
-@testable import IOMMUFD
+import IOMMUFD
 
 /// T0: what is read from the queues of iommufd, without a kernel.
 @Suite struct QueueRecordTests {
