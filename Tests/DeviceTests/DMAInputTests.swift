@@ -205,7 +205,7 @@ extension DeviceTests {
       }
       #expect(error?.errno == .noMemory && error?.remedy?.contains("512 free huge pages") == true)
       let device = try LabFunction.open(LabFunction.edu, .type1v2)
-      let smaller = try UnsharedMemory(byteCount: 64 << 20, trying: MemoryPageSize.cascade)
+      let smaller = try UnsharedMemory(byteCount: 256 << 20, trying: MemoryPageSize.cascade)
       #expect(smaller.backing.pageSize == .transparent2MiB)
       _ = try device.addressSpace.expose(smaller, access: .readWrite).reclaim()
     }
