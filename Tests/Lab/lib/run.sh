@@ -3,7 +3,7 @@
 # `lab run`: boots the machine, streams the command's output, and ends as the command did.
 
 lab_run() {
-  local run_machine=intel-iommu run_kernel=built run_timeout=600 run_memory=2G run_hugepages=0 run_gigantic_pages=0
+  local run_machine=intel-iommu run_kernel=built run_timeout=600 run_silence=0 run_memory=2G run_hugepages=0 run_gigantic_pages=0
   local run_with=() run_environment=() run_allowed=() run_command=()
   read_run_options "$@"
   need run
@@ -26,7 +26,7 @@ read_run_options() {
         shift
         break
         ;;
-      --machine | --kernel | --timeout | --with | --env | --memory | --hugepages | --gigantic-pages | --allow-splat)
+      --machine | --kernel | --timeout | --silence | --with | --env | --memory | --hugepages | --gigantic-pages | --allow-splat)
         (($# >= 2)) || usage_error "lab run: $1 wants a value"
         read_run_option "$1" "$2"
         shift 2
@@ -49,6 +49,10 @@ read_run_option() {
     --timeout)
       [[ $2 =~ ^[1-9][0-9]*$ ]] || usage_error "lab run: --timeout wants whole seconds, not '$2'"
       run_timeout=$2
+      ;;
+    --silence)
+      [[ $2 =~ ^[0-9]+$ ]] || usage_error "lab run: --silence wants whole seconds, not '$2'"
+      run_silence=$2
       ;;
     --hugepages)
       [[ $2 =~ ^[0-9]+$ ]] || usage_error "lab run: --hugepages wants a count, not '$2'"
@@ -100,14 +104,23 @@ boot_and_watch() {
   qemu=$!
   lab_processes+=("$qemu")
   exec {control_in}<"$control"
-  local limit=$((${began/[.,]/} + run_timeout * 1000000)) left
+  local limit=$((${began/[.,]/} + run_timeout * 1000000)) left heard='' heard_before='' quiet_since=$SECONDS
   while :; do
     left=$((limit - ${EPOCHREALTIME/[.,]/}))
+    # What the reader of the output has read so far tells whether the command still talks.
+    heard=$(grep -s ^rchar "/proc/$reader/io") || true
+    [[ $heard == "$heard_before" ]] || quiet_since=$SECONDS
+    heard_before=$heard
+    local why="the deadline of $run_timeout s passed"
+    if ((run_silence > 0 && SECONDS - quiet_since >= run_silence)); then
+      left=0 why="nothing was heard for $run_silence s"
+    fi
     if ((left <= 0)); then
-      [[ -n $guest_code ]] || timed_out=yes
+      [[ -n $guest_code ]] || timed_out=$why
       kill -KILL "$qemu" 2>/dev/null || true
       break
     fi
+    ((run_silence == 0 || left < 5000000)) || left=5000000
     status=0
     IFS= read -r -t "$((left / 1000000)).$(printf '%06d' $((left % 1000000)))" line <&"$control_in" || status=$?
     ((status <= 128)) || continue
@@ -189,7 +202,7 @@ judge_run() {
 deadline_passed() {
   local doing='the guest was still starting'
   [[ -z $started ]] || doing='the command was still running'
-  fail "$LAB_DEADLINE" "the deadline of $run_timeout s passed; $doing${panic:+; $panic}${oops:+; $oops}; $where"
+  fail "$LAB_DEADLINE" "$timed_out; $doing${panic:+; $panic}${oops:+; $oops}; $where"
 }
 
 qemu_error() {
