@@ -163,5 +163,29 @@ extension KernelTests {
       try mock.checkPASID(Self.pasid.rawValue, isAttachedTo: nil)
       #expect(device.attachedPASIDs.isEmpty)
     }
+
+    /// A PASID of an allocator is nobody else's while it is attached, whatever becomes of its lease.
+    @Test func anAttachedLeaseStaysOut() throws {
+      let fixture = try PageTableFixture(flags: .pasid)
+      let (mock, device) = (fixture.mocks[0], fixture.devices[0])
+      let table = try HWPageTable(of: fixture.ioas, for: device, options: .pasid)
+      try device.attach(to: table)
+      let bits = try device.pasidBits()
+      let range = try #require(ClosedRange<PASID>.fitting(pasidBits: bits))
+      let allocator = PASIDAllocator()
+      let lease = try allocator.allocate(in: range)
+      let attachment = try device.attach(lease, to: table)
+      try mock.checkPASID(1, isAttachedTo: table.id)
+      var busy: Errno?
+      do throws(KernelError) { try lease.free() } catch { busy = error.errno }
+      #expect(busy == .resourceBusy && allocator.allocated.map(\.rawValue) == [1])
+      let next = try allocator.allocate(in: range)
+      let number = next.pasid.rawValue
+      #expect(number == 2, "the first one is attached, though its lease is gone")
+      try attachment.detach()
+      try mock.checkPASID(1, isAttachedTo: nil)
+      #expect(allocator.allocated.map(\.rawValue) == [2], "it goes back with its attachment")
+      try next.free()
+    }
   }
 }
