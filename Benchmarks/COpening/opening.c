@@ -87,6 +87,16 @@ static int container_ranges(int fd) {
   return 0;
 }
 
+/// What every opened device reports by: an eventfd each for errors and for the request to let go.
+static int arm_events(struct copening *opening) {
+  static const uint32_t indexes[2] = {ABI_VFIO_PCI_ERR_IRQ_INDEX, ABI_VFIO_PCI_REQ_IRQ_INDEX};
+  for (int event = 0; event < 2; event++) TRY(opening->events[event] = abi_eventfd(0, EFD_NONBLOCK));
+  for (int event = 0; event < 2; event++)
+    TRY(abi_vfio_device_set_irqs_eventfd(opening->device, ABI_VFIO_IRQ_SET_ACTION_TRIGGER, indexes[event], 0, 1,
+                                         &opening->events[event]));
+  return 0;
+}
+
 /// All facts of the device, then the BAR.
 static int first_word(struct copening *opening, uint32_t *word) {
   int fd = opening->device;
@@ -95,8 +105,10 @@ static int first_word(struct copening *opening, uint32_t *word) {
   struct abi_vfio_device_info info = *(struct abi_vfio_device_info *)answer;
   free(answer);
   struct abi_vfio_region_info bar = {0};
-  for (uint32_t index = 0; index < info.num_regions && index <= ABI_VFIO_PCI_CONFIG_REGION_INDEX; index++) {
-    TRY(grown(abi_vfio_device_get_region_info, fd, index, sizeof(struct abi_vfio_region_info), &answer));
+  for (uint32_t index = 0; index < info.num_regions; index++) {
+    int result = grown(abi_vfio_device_get_region_info, fd, index, sizeof(struct abi_vfio_region_info), &answer);
+    // A device without VGA has no region of that index.
+    if (result < 0 && result != -EINVAL) return result;
     if (index == 0) bar = *(struct abi_vfio_region_info *)answer;
     free(answer);
   }
@@ -104,6 +116,7 @@ static int first_word(struct copening *opening, uint32_t *word) {
     struct abi_vfio_irq_info irq = {.index = index};
     TRY(abi_vfio_device_get_irq_info(fd, &irq));
   }
+  TRY(arm_events(opening));
   int64_t address = abi_mmap(NULL, bar.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, bar.offset);
   if (address < 0) return (int)address;
   opening->bar = (void *)(intptr_t)address;
@@ -121,7 +134,7 @@ static int ioas_ranges(struct copening *opening) {
 int copening_iommufd(const char *address, struct copening *opening, uint32_t *word) {
   char path[300], driver[64], group[64];
   int node;
-  *opening = (struct copening){-1, -1, -1, -1, 0, NULL, 0};
+  *opening = (struct copening){-1, -1, -1, -1, {-1, -1}, 0, NULL, 0};
   TRY(link_name(address, "driver", driver, sizeof(driver)));
   TRY(link_name(address, "iommu_group", group, sizeof(group)));
   TRY(numa_node(address, &node));
@@ -143,7 +156,7 @@ int copening_iommufd(const char *address, struct copening *opening, uint32_t *wo
 int copening_type1v2(const char *address, struct copening *opening, uint32_t *word) {
   char path[300], driver[64], group[64];
   int node;
-  *opening = (struct copening){-1, -1, -1, -1, 0, NULL, 0};
+  *opening = (struct copening){-1, -1, -1, -1, {-1, -1}, 0, NULL, 0};
   TRY(link_name(address, "driver", driver, sizeof(driver)));
   TRY(link_name(address, "iommu_group", group, sizeof(group)));
   TRY(numa_node(address, &node));
@@ -164,6 +177,8 @@ int copening_type1v2(const char *address, struct copening *opening, uint32_t *wo
 
 void copening_close(struct copening *opening) {
   if (opening->bar) abi_munmap(opening->bar, opening->bar_size);
+  for (int event = 0; event < 2; event++)
+    if (opening->events[event] >= 0) abi_close(opening->events[event]);
   if (opening->device >= 0) abi_close(opening->device);
   if (opening->group >= 0) abi_close(opening->group);
   if (opening->container >= 0) abi_close(opening->container);

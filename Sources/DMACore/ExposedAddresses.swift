@@ -8,7 +8,8 @@ struct ExposedAddresses: ~Copyable {
   private(set) var allocator: IOVAAllocator
   /// How many ranges are out.
   private(set) var outCount = 0
-  private let map = IOVAMap()
+  /// Made with the first exposure: its tables cost more than opening a device does otherwise.
+  private var map: IOVAMap?
   private(set) var entries: [ExposureEntry] = []
   /// The entry that became nobody's last.
   private var free = UInt32.max
@@ -78,7 +79,7 @@ struct ExposedAddresses: ~Copyable {
   mutating func insert(_ entry: ExposureEntry) -> UInt32 {
     let isNew = free == .max
     let index = isNew ? UInt32(truncatingIfNeeded: entries.count) : free
-    if !map.insertIntoLeaf(entry.range, slot: index) { insertIntoMap(entry.range, index) }
+    if map?.insertIntoLeaf(entry.range, slot: index) != true { insertIntoMap(entry.range, index) }
     if isNew {
       entries.append(entry)
     } else {
@@ -110,7 +111,7 @@ struct ExposedAddresses: ~Copyable {
   }
 
   /// The one that an address belongs to.
-  func entry(at iova: IOVA) -> ExposureEntry? { map.slot(at: iova).map { entries[Int($0)] } }
+  func entry(at iova: IOVA) -> ExposureEntry? { map?.slot(at: iova).map { entries[Int($0)] } }
 
   /// All go.
   mutating func removeAll() -> [ExposureEntry] {
@@ -119,9 +120,10 @@ struct ExposedAddresses: ~Copyable {
   }
 
   @inline(never)
-  private func insertIntoMap(_ range: IOVARange, _ index: UInt32) {
+  private mutating func insertIntoMap(_ range: IOVARange, _ index: UInt32) {
+    if map == nil { map = IOVAMap() }
     do throws(IOVAMap.Failure) {
-      try map.insert(range, slot: index)
+      try map?.insert(range, slot: index)
     } catch {
       preconditionFailure("\(range) is of whole pages, and handed out once: \(error)")
     }
@@ -130,9 +132,9 @@ struct ExposedAddresses: ~Copyable {
   @inline(__always)
   private func removeFromMap(_ index: UInt32) {
     let range = entries[Int(index)].range
-    if map.removeFromLeaf(range, slot: index) { return }
+    if map?.removeFromLeaf(range, slot: index) == true { return }
     do throws(IOVAMap.Failure) {
-      try map.remove(range)
+      try map?.remove(range)
     } catch {
       preconditionFailure("\(range) is in the map as it was inserted: \(error)")
     }

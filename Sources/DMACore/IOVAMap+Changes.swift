@@ -48,19 +48,15 @@ extension IOVAMap {
   /// - Returns: False where it must be done by the other one, or is refused by it; nothing was changed.
   @inline(__always)
   borrowing func insertIntoLeaf(_ range: IOVARange, slot: UInt32) -> Bool {
-    unsafe leafWords(of: range).map {
-      unsafe Self.change($0, Self.wordCount(of: range), from: 0, to: slot &+ 1)
-    }
-      ?? false
+    guard let words = unsafe leafWords(of: range) else { return false }
+    return unsafe Self.change(words, Self.wordCount(of: range), from: 0, to: slot &+ 1)
   }
 
   /// The same for ``remove(_:)``, of a range that was inserted with this slot.
   @inline(__always)
   borrowing func removeFromLeaf(_ range: IOVARange, slot: UInt32) -> Bool {
-    unsafe leafWords(of: range).map {
-      unsafe Self.change($0, Self.wordCount(of: range), from: slot &+ 1, to: 0)
-    }
-      ?? false
+    guard let words = unsafe leafWords(of: range) else { return false }
+    return unsafe Self.change(words, Self.wordCount(of: range), from: slot &+ 1, to: 0)
   }
 
   /// Changes words that all have one value; false where they have not.
@@ -185,7 +181,7 @@ extension IOVAMap {
     -> Bool
   {
     var place = 0
-    while place < count, unsafe !isPair(words + place) || count &- place < 16 {
+    while place < count, unsafe !isPair(words + place) {
       if unsafe words[place].load(ordering: .relaxed) != value { return false }
       place &+= 1
     }
@@ -209,7 +205,7 @@ extension IOVAMap {
     _ words: UnsafeMutablePointer<Atomic<UInt32>>, _ count: Int, with value: UInt32
   ) {
     var place = 0
-    while place < count, unsafe !isPair(words + place) || count &- place < 16 {
+    while place < count, unsafe !isPair(words + place) {
       unsafe words[place].store(value, ordering: .releasing)
       place &+= 1
     }

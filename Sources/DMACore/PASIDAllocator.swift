@@ -3,17 +3,6 @@ public import LinuxHandles
 internal import Synchronization
 internal import SystemPackage
 
-/// A kernel object that hands out PASIDs: a VFIO container, where the kernel has that request.
-public protocol PASIDSource: AnyObject, Sendable {
-  /// For messages.
-  var label: String { get }
-  /// Takes a PASID of a range, both ends included.
-  /// - Throws: `KernelError`: `ENOTTY` where the kernel has no such request; `ENOSPC`.
-  func takePASID(in range: ClosedRange<PASID>) throws(KernelError) -> PASID
-  /// Gives one back.
-  func giveBackPASID(_ pasid: PASID) throws(KernelError)
-}
-
 /// Hands out PASIDs, each to one owner at a time.
 ///
 /// Where it has a source whose kernel hands out PASIDs, it asks there, so that processes that share an IOMMU do not
@@ -118,7 +107,8 @@ public final class PASIDAllocator: Sendable {
     }
   }
 
-  fileprivate func giveBack(_ pasid: PASID) throws(KernelError) {
+  /// Takes one back that is out.
+  func giveBack(_ pasid: PASID) throws(KernelError) {
     // Before the kernel may hand it out anew.
     state.withLock { $0.forget(pasid) }
     guard backing == .kernel, let source else { return }
@@ -167,47 +157,5 @@ extension ClosedRange<PASID> {
   public static func fitting(pasidBits: Int) -> Self? {
     guard (1...20).contains(pasidBits), let last = PASID(1 << UInt32(pasidBits) - 1) else { return nil }
     return PASID(uncheckedRawValue: 1)...last
-  }
-}
-
-/// A PASID that is out: back in its allocator when the last of its lease and its attachments goes.
-final class PASIDRecord: Sendable {
-  let pasid: PASID
-  private let allocator: PASIDAllocator
-  private let state = Mutex(State())
-  private struct State {
-    var attachmentCount = 0
-    var isFree = false
-  }
-
-  init(_ pasid: PASID, of allocator: PASIDAllocator) {
-    self.pasid = pasid
-    self.allocator = allocator
-  }
-
-  func attached() { state.withLock { $0.attachmentCount += 1 } }
-  func detached() { state.withLock { $0.attachmentCount -= 1 } }
-
-  func free() throws(KernelError) {
-    let count = state.withLock { state in
-      if state.attachmentCount == 0 { state.isFree = true }
-      return state.attachmentCount
-    }
-    guard count == 0 else {
-      throw KernelError(
-        operation: "free PASID", errno: .resourceBusy, subject: "PASID \(pasid)",
-        remedy: "it is attached \(count) times; it is freed with the last of its attachments")
-    }
-    do throws(KernelError) {
-      try allocator.giveBack(pasid)
-    } catch {
-      state.withLock { $0.isFree = false }
-      throw error
-    }
-  }
-
-  deinit {
-    // A failure leaves it out, where nobody gets it.
-    if !state.withLock({ $0.isFree }) { _ = try? allocator.giveBack(pasid) }
   }
 }

@@ -18,10 +18,8 @@ public final class FaultQueue: Sendable {
   public init(in context: IOMMUFDContext) throws(KernelError) {
     var command = abi_iommu_fault_alloc()
     let fd = context.descriptor
-    do throws(KernelError) {
-      try kernelCall("IOMMU_FAULT_QUEUE_ALLOC") { unsafe abi_iommu_fault_queue_alloc(fd, &command) }
-    } catch {
-      throw error.advisingOnIOMMUFD(since: "6.11")
+    try iommufdCall("IOMMU_FAULT_QUEUE_ALLOC", since: "6.11") {
+      unsafe abi_iommu_fault_queue_alloc(fd, &command)
     }
     object = OwnedObject(IOMMUFDObjectID(command.out_fault_id), .faultQueue, uses: [], in: context)
     file = try QueueFile(

@@ -15,12 +15,8 @@ extension HWPageTable {
   public func setDirtyTracking(_ isOn: Bool) throws(KernelError) {
     try object.use("IOMMU_HWPT_SET_DIRTY_TRACKING") { id throws(KernelError) in
       let fd = context.descriptor
-      do throws(KernelError) {
-        try kernelCall("IOMMU_HWPT_SET_DIRTY_TRACKING", on: object.subject) {
-          abi_iommu_hwpt_set_dirty_tracking(fd, id, isOn ? ABI_IOMMU_HWPT_DIRTY_TRACKING_ENABLE : 0)
-        }
-      } catch {
-        throw error.advisingOnIOMMUFD(since: "6.7")
+      try iommufdCall("IOMMU_HWPT_SET_DIRTY_TRACKING", since: "6.7", on: object.subject) {
+        abi_iommu_hwpt_set_dirty_tracking(fd, id, isOn ? ABI_IOMMU_HWPT_DIRTY_TRACKING_ENABLE : 0)
       }
     }
   }
@@ -58,12 +54,8 @@ extension HWPageTable {
       command.length = range.byteCountMinusOne &+ 1
       command.page_size = UInt64(pageByteCount)
       let fd = context.descriptor
-      do throws(KernelError) {
-        try kernelCall("IOMMU_HWPT_GET_DIRTY_BITMAP", on: "\(object.subject), \(range)") {
-          unsafe abi_iommu_hwpt_get_dirty_bitmap(fd, &command, &words)
-        }
-      } catch {
-        throw error.advisingOnIOMMUFD(since: "6.7")
+      try iommufdCall("IOMMU_HWPT_GET_DIRTY_BITMAP", since: "6.7", on: "\(object.subject), \(range)") {
+        unsafe abi_iommu_hwpt_get_dirty_bitmap(fd, &command, &words)
       }
     }
     return DirtyBitmap(of: range, pageByteCount: pageByteCount, words: words)

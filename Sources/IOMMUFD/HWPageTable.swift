@@ -157,12 +157,8 @@ public final class HWPageTable: Sendable {
     }
     let fd = device.context.descriptor
     let bytes = data?.bytes ?? []
-    do throws(KernelError) {
-      try kernelCall("IOMMU_HWPT_ALLOC", on: "device \(device.label), of object \(parent)") {
-        unsafe abi_iommu_hwpt_alloc(fd, &command, bytes, UInt32(bytes.count))
-      }
-    } catch {
-      throw error.advisingOnIOMMUFD(since: "6.6")
+    try iommufdCall("IOMMU_HWPT_ALLOC", since: "6.6", on: "device \(device.label), of object \(parent)") {
+      unsafe abi_iommu_hwpt_alloc(fd, &command, bytes, UInt32(bytes.count))
     }
     var uses = [IOMMUFDObject.Use(id: IOMMUFDObjectID(parent), role: kind.role)]
     if let fault { uses.append(.init(id: IOMMUFDObjectID(fault), role: "tells faults to")) }

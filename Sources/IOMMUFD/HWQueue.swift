@@ -45,12 +45,10 @@ public final class HWQueue: Sendable {
       command.nesting_parent_iova = memory.start.rawValue
       command.length = memory.byteCountMinusOne &+ 1
       let fd = viommu.context.descriptor
-      do throws(KernelError) {
-        try kernelCall("IOMMU_HW_QUEUE_ALLOC", on: "\(viommu.object.subject), queue \(index) at \(memory)") {
-          unsafe abi_iommu_hw_queue_alloc(fd, &command)
-        }
-      } catch {
-        throw error.advisingOnIOMMUFD(since: "6.17")
+      try iommufdCall(
+        "IOMMU_HW_QUEUE_ALLOC", since: "6.17", on: "\(viommu.object.subject), queue \(index) at \(memory)"
+      ) {
+        unsafe abi_iommu_hw_queue_alloc(fd, &command)
       }
       var uses = [IOMMUFDObject.Use(id: IOMMUFDObjectID(id), role: "in")]
       if let predecessor { uses.append(.init(id: predecessor.id, role: "after")) }

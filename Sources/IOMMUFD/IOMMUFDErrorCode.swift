@@ -73,3 +73,18 @@ extension KernelError {
     return advising(isOld ? "\(code.meaning) (Linux \(version))" : code.meaning)
   }
 }
+
+/// Makes a call of iommufd; its error says what its code means.
+/// - Parameters:
+///   - version: The first kernel that has the call.
+///   - body: Answers a value >= 0, or -errno.
+func iommufdCall(
+  _ operation: StaticString, since version: StaticString, on subject: @autoclosure () -> String = "",
+  _ body: () -> CInt
+) throws(KernelError) {
+  do throws(KernelError) {
+    try kernelCall(operation, on: subject(), body)
+  } catch {
+    throw error.advisingOnIOMMUFD(since: version)
+  }
+}

@@ -94,12 +94,8 @@ public struct IOMMUHardwareInfo: Hashable, Sendable {
     // Longer than anything that is known; the kernel fills the rest with zeros.
     var data = [UInt8](repeating: 0, count: 256)
     let fd = context.descriptor
-    do throws(KernelError) {
-      try kernelCall("IOMMU_GET_HW_INFO", on: "device \(device)") {
-        unsafe abi_iommu_get_hw_info(fd, &command, &data, 256)
-      }
-    } catch {
-      throw error.advisingOnIOMMUFD(since: "6.6")
+    try iommufdCall("IOMMU_GET_HW_INFO", since: "6.6", on: "device \(device)") {
+      unsafe abi_iommu_get_hw_info(fd, &command, &data, 256)
     }
     var hasReadOnlyErratum = false
     switch command.out_data_type {

@@ -27,12 +27,10 @@ public final class VDevice: Sendable {
       command.dev_id = device.id.rawValue
       command.virt_id = virtualID
       let fd = device.context.descriptor
-      do throws(KernelError) {
-        try kernelCall("IOMMU_VDEVICE_ALLOC", on: "device \(device.label), \(viommu.object.subject)") {
-          unsafe abi_iommu_vdevice_alloc(fd, &command)
-        }
-      } catch {
-        throw error.advisingOnIOMMUFD(since: "6.13")
+      try iommufdCall(
+        "IOMMU_VDEVICE_ALLOC", since: "6.13", on: "device \(device.label), \(viommu.object.subject)"
+      ) {
+        unsafe abi_iommu_vdevice_alloc(fd, &command)
       }
       return OwnedObject(
         IOMMUFDObjectID(command.out_vdevice_id), .vdevice, "0x" + String(virtualID, radix: 16),

@@ -52,12 +52,8 @@ public final class VEventQueue: Sendable {
       command.type = model.rawValue
       command.veventq_depth = UInt32(clamping: depth)
       let fd = viommu.context.descriptor
-      do throws(KernelError) {
-        try kernelCall("IOMMU_VEVENTQ_ALLOC", on: "\(viommu.object.subject), depth \(depth)") {
-          unsafe abi_iommu_veventq_alloc(fd, &command)
-        }
-      } catch {
-        throw error.advisingOnIOMMUFD(since: "6.15")
+      try iommufdCall("IOMMU_VEVENTQ_ALLOC", since: "6.15", on: "\(viommu.object.subject), depth \(depth)") {
+        unsafe abi_iommu_veventq_alloc(fd, &command)
       }
       return OwnedObject(
         IOMMUFDObjectID(command.out_veventq_id), .veventQueue, "depth \(depth)",

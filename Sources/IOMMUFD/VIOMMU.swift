@@ -50,12 +50,8 @@ public final class VIOMMU: Sendable {
       command.dev_id = device.id.rawValue
       command.hwpt_id = id
       let (fd, byteCount) = (context.descriptor, UInt32(data.count))
-      do throws(KernelError) {
-        try kernelCall("IOMMU_VIOMMU_ALLOC", on: "device \(device.label), HWPT \(id)") {
-          unsafe abi_iommu_viommu_alloc(fd, &command, &data, byteCount)
-        }
-      } catch {
-        throw error.advisingOnIOMMUFD(since: "6.13")
+      try iommufdCall("IOMMU_VIOMMU_ALLOC", since: "6.13", on: "device \(device.label), HWPT \(id)") {
+        unsafe abi_iommu_viommu_alloc(fd, &command, &data, byteCount)
       }
       return OwnedObject(
         IOMMUFDObjectID(command.out_viommu_id), .viommu,

@@ -31,8 +31,8 @@ extension VFIODevice {
     descriptors.append(try .duplicating(handle.descriptor))
     if let container = addressSpace as? VFIOContainer {
       descriptors.append(try .duplicating(container.descriptor))
-    } else if let space = addressSpace as? IOAS ?? (addressSpace as? NoIOMMUSpace)?.ioas {
-      descriptors.append(try .duplicating(space.context.descriptor))
+    } else if let ioas {
+      descriptors.append(try .duplicating(ioas.context.descriptor))
     }
     let id = iommufdID.map(\.description) ?? "-"
     let text = "\(Self.mark) \(mode.rawValue) \(address) \(id)"

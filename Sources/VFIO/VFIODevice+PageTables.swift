@@ -39,9 +39,12 @@ extension VFIODevice {
   /// - Throws: `KernelError` for `VFIO_DEVICE_ATTACH_IOMMUFD_PT`: `EINVAL` while PASIDs are attached.
   public borrowing func attachToAddressSpace() throws(KernelError) {
     let device = try bound("VFIO_DEVICE_ATTACH_IOMMUFD_PT")
-    guard let ioas = addressSpace as? IOAS ?? (addressSpace as? NoIOMMUSpace)?.ioas else { return }
+    guard let ioas else { return }
     try device.attach(to: ioas)
   }
+
+  /// The IOAS behind its address space; nil in a container.
+  var ioas: IOAS? { addressSpace as? IOAS ?? (addressSpace as? NoIOMMUSpace)?.ioas }
 
   borrowing func bound(_ operation: String) throws(KernelError) -> IOMMUFDDevice {
     guard let iommufdDevice else {

@@ -6,6 +6,7 @@
 /// What one opening holds: closed by `copening_close`.
 struct copening {
   int iommufd, container, group, device;
+  int events[2];
   uint32_t ioas;
   void *bar;
   uint64_t bar_size;
