@@ -13,6 +13,8 @@ internal import VFIO
 enum Main {
   /// What expose and reclaim may take of what the two calls take.
   private static let mostRatio = 1.08
+  /// What the two calls may take through the library, alone.
+  private static let mostRatioOfCalls = 1.05
   /// How many times as fast as 4 KiB pages 2 MiB pages must be.
   private static let leastGain = 8.0
   private static let hugeByteCount = 1 << 21
@@ -39,7 +41,18 @@ enum Main {
       table.add("\(mode.rawValue), 256 MiB: 4 KiB pages / 2 MiB pages", small, huge, atLeast: leastGain)
       try device.close()
     }
+    try measureWithoutDevice(&table)
     table.print()
+  }
+
+  /// What iommufd only notes, for no device makes it pin the page: the kernel's part is the smallest there is.
+  private static func measureWithoutDevice(_ table: inout MappingTable) throws {
+    let ioas = try IOAS(in: IOMMUFDContext())
+    let comparison = try MappingComparison(ioas)
+    let calls = try comparison.calls(of: prepared(4096, .standard), in: ioas, at: IOVA(0x10_0000))
+    table.add("IOAS without a device, 4 KiB, mapBytes + unmapBytes", calls, atMost: mostRatioOfCalls)
+    let pairs = try comparison.pairs(of: prepared(4096, .standard))
+    table.add("IOAS without a device, 4 KiB, map + unmap", pairs)
   }
 
   /// Memory whose pages are there, of the size that was asked for.

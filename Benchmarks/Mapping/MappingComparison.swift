@@ -54,6 +54,32 @@ struct MappingComparison {
     return MappingFigures(library: Self.median(library), calls: Self.median(calls))
   }
 
+  /// Medians of map and unmap by an IOAS's own calls: no range is chosen, and no ledger kept.
+  func calls(
+    of memory: consuming UnsharedMemory, in ioas: IOAS, at iova: IOVA
+  ) throws -> MappingFigures {
+    let (base, byteCount) = unsafe Self.place(of: &memory)
+    let bytes = unsafe UnsafeRawBufferPointer(start: base, count: byteCount)
+    var (library, calls) = ([Double](), [Double]())
+    for round in 0...Self.rounds {
+      var start = Self.now()
+      for _ in 0..<Self.pairsPerRound {
+        try ioas.unmapBytes(unsafe ioas.mapBytes(bytes, at: iova, access: .readWrite))
+      }
+      let libraryTime = Self.now() - start
+      start = Self.now()
+      let result = unsafe twin_space_pairs(
+        twin, base, iova.rawValue, UInt64(byteCount), UInt32(Self.pairsPerRound))
+      let callsTime = Self.now() - start
+      try kernelCall("map and unmap") { result }
+      if round > 0 {
+        library.append(libraryTime / Double(Self.pairsPerRound))
+        calls.append(callsTime / Double(Self.pairsPerRound))
+      }
+    }
+    return MappingFigures(library: Self.median(library), calls: Self.median(calls))
+  }
+
   /// Medians of map alone.
   func mapping(of memory: consuming UnsharedMemory) throws -> MappingFigures {
     let (base, byteCount) = unsafe Self.place(of: &memory)

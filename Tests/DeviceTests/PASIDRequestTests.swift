@@ -89,6 +89,26 @@ extension DeviceTests {
         "0 is the device itself")
     }
 
+    #if DEBUG
+      /// Each call of taking and giving back fails in turn; the container has all of its PASIDs afterwards.
+      @Test(arguments: ContainerTests.real)
+      func everyCallMayFail(_ mode: VFIOMode) throws {
+        let device = try LabFunction.open(LabFunction.edu, mode)
+        let container = try ContainerTests.container(of: device)
+        let swept = try faultSweep(.ioError, concerning: concernsVFIO) { plan in
+          let allocator = PASIDAllocator(of: container)
+          var refused: Errno?
+          FaultPlan.$current.withValue(plan) {
+            refused = errno { () throws(KernelError) in try allocator.allocate(in: range(30, 30)).free() }
+          }
+          #expect(refused == nil || refused == .ioError)
+          try PASIDAllocator(of: container).allocate(in: range(30, 30)).free()
+        }
+        // One to take, one to give back; elsewhere the one that answers that there is no such request.
+        #expect(swept == (Self.hasRequest ? 2 : 1))
+      }
+    #endif
+
     @Test(arguments: ContainerTests.compat)
     func theImitationHasNone(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)
