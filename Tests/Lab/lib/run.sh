@@ -148,13 +148,14 @@ boot_and_watch() {
 # start_qemu OUTPUT CONTROL: becomes QEMU. Both pipes are opened here first, so that our readers see QEMU's end whatever
 # becomes of it; and QEMU dies with its parent even when nobody can kill it.
 start_qemu() {
-  local accelerator=tcg,thread=multi words extra=()
+  # One host thread runs the guest's processors in turns. With a thread for each, QEMU 10 on a busy host now and then
+  # leaves a processor's timer interrupt in service that its kernel never saw (`info lapic`: ISR 236, and IRR 236 behind
+  # it): that processor gets no further interrupt of the kind, and the guest hangs.
+  local accelerator=tcg,thread=single words extra=()
   [[ -z ${SWIFT_VFIO_LAB_ACCEL:-} ]] || accelerator=$SWIFT_VFIO_LAB_ACCEL
   read -ra extra <<<"${SWIFT_VFIO_LAB_QEMU:-}"
   # A warning is a splat for us, so the console shows warnings: `quiet` would hide them.
-  # Emulated, a timer's interrupt is lost once in a while: a processor that arms its timer anew for each tick then never
-  # wakes again, one with a periodic tick does at the next.
-  words="console=ttyS0 panic=-1 oops=panic no_timer_check nohz=off highres=off pcie_port_pm=off sysctl.kernel.hung_task_timeout_secs=60 sysctl.kernel.hung_task_panic=1 loglevel=5 $machine_command_line ${SWIFT_VFIO_LAB_COMMAND_LINE:-}"
+  words="console=ttyS0 panic=-1 oops=panic no_timer_check pcie_port_pm=off sysctl.kernel.hung_task_timeout_secs=60 sysctl.kernel.hung_task_panic=1 loglevel=5 $machine_command_line ${SWIFT_VFIO_LAB_COMMAND_LINE:-}"
   # Pages of 1 GiB are found at the kernel's start or never.
   ((run_gigantic_pages == 0)) || words+=" hugepagesz=1G hugepages=$run_gigantic_pages"
   exec 8>"$1" 9>"$2" 2>"$run_folder/qemu.errors" </dev/null
