@@ -70,7 +70,13 @@ let package = Package(
     module(
       "DeviceSimulation",
       needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    module(
+      "VDUSE",
+      needs: ["Virtqueues", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", "CMMIO", system]),
     // L6
+    module(
+      "VDUSEBlock", path: "Examples/VDUSEBlock",
+      needs: ["VDUSE", "Virtqueues", "DMACore", "LinuxHandles", system]),
     module(
       "EduDriver", path: "Examples/EduDriver",
       needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
@@ -88,8 +94,8 @@ let package = Package(
     .executableTarget(
       name: "vfioctl",
       dependencies: [
-        "VFIO", "IOMMUFD", "DeviceSimulation", "SmokeChecks", "DriverCore", "PCIBus", "DMACore",
-        "LinuxHandles", system,
+        "VFIO", "IOMMUFD", "DeviceSimulation", "SmokeChecks", "VDUSEBlock", "VDUSE", "Virtqueues", "DriverCore", "PCIBus",
+        "DMACore", "LinuxHandles", system,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], path: "Sources/vfioctl", swiftSettings: strict),
     // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.
@@ -116,13 +122,17 @@ let package = Package(
         "LinuxHandles", system,
       ]),
     tests("ABITests", needs: []),
+    tests("VirtqueuesTests", needs: ["Virtqueues", "DMACore", "DeviceRegisters", "LinuxHandles", "CMMIO", system]),
     tests("IOMMUFDTests", needs: ["IOMMUFD", "DMACore", "LinuxHandles", system]),
+    tests(
+      "VDUSETests", needs: ["VDUSEBlock", "VDUSE", "Virtqueues", "DMACore", "LinuxHandles", system]),
     tests("VFIOTests", needs: ["VFIO", "IOMMUFD", "PCIBus", "DMACore"]),
     tests("VFIOCTLTests", needs: ["vfioctl"]),
     tests(
       "KernelTests",
       needs: [
-        "CMockIOMMU", "IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
+        "CMockIOMMU", "IOMMUFD", "VFIO", "VDUSEBlock", "VDUSE", "DMACore", "DeviceRegisters", "LinuxHandles",
+        "CLinuxABI", system,
       ]),
     tests(
       "DeviceTests",
@@ -146,6 +156,10 @@ let package = Package(
     .executableTarget(
       name: "GuardLoops", dependencies: ["CTwins", "DeviceRegisters", "LinuxHandles"],
       path: "Benchmarks/Guard", exclude: ["README.md", "run"], swiftSettings: strict),
+    .target(name: "CTwinsBounce", path: "Benchmarks/CTwins-Bounce"),
+    .executableTarget(
+      name: "BounceBenchmark", dependencies: ["CTwins", "CTwinsBounce", "SoftwareIOTLB", "LinuxHandles"],
+      path: "Benchmarks/Bounce", exclude: ["README.md", "run"], swiftSettings: strict),
     benchmark(
       "MappingBenchmark", path: "Mapping",
       needs: ["CTwinsMapping", "VFIO", "IOMMUFD", "PCIBus", "DMACore", "LinuxHandles"]),
