@@ -7,11 +7,12 @@ import Virtqueues
 @Suite struct QueueExchangeTests {
   @Test(arguments: QueueSeed.all, QueueKind.all(sizes: [1, 2, 8, 64, 3, 7]))
   func anyOrderOfStepsAgreesWithAModel(seed: UInt64, kind: QueueKind) throws {
-    var exchange = RandomExchange(kind: kind, seed: seed, steps: 1200)
+    var exchange = RandomExchange(kind: kind, seed: seed, steps: 500)
     try kind.run(&exchange)
   }
 
-  @Test(arguments: QueueKind.all(sizes: [4, 5]))
+  // Tables have no part in it.
+  @Test(arguments: QueueKind.all(sizes: [4, 5]).filter { !$0.features.contains(.indirectDescriptors) })
   func indicesAndWrapCountersWrap(kind: QueueKind) throws {
     // A split ring's indices have 16 bits; a packed one's counters change with each round.
     var exchange = LongExchange(roundCount: kind.isPacked ? 500 : 22_000)
