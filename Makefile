@@ -11,7 +11,7 @@ LAB := Tests/Lab/lab
 LOOPS := HotLoops IOVALoops SharesBenchmark VirtqueueLoops
 
 .PHONY: help smoke test check setup release tests lint kernel-tests device-tests release-tests sanitizers bench hotpath \
-  hot-loops mapping-benchmark clean
+  hot-loops mapping-benchmark fuzz fuzz-short clean
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -54,7 +54,13 @@ sanitizers: setup ## T0 and T1 once more under ThreadSanitizer, then AddressSani
 	done
 
 test: export FETCH_KERNEL_HEADERS = yes
-test: check kernel-tests device-tests release-tests sanitizers hotpath ## All tiers, on the kernel that the lab builds.
+test: check kernel-tests device-tests release-tests sanitizers fuzz-short hotpath ## All tiers, on the kernel that the lab builds.
+
+fuzz: setup ## Let libFuzzer play the other side of a virtqueue for ten minutes.
+	@Tests/Fuzz/run 600
+
+fuzz-short: setup
+	@Tests/Fuzz/run 60
 
 lint: setup ## Style, as CI checks it.
 	swift format lint --strict --recursive Sources Tests Examples Benchmarks Package.swift

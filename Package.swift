@@ -169,3 +169,9 @@ let package = Package(
   ],
   cLanguageStandard: .gnu17
 )
+
+// libFuzzer brings the main function of its program; Tests/Fuzz/run asks for it.
+if Context.environment["SWIFT_VFIO_FUZZ"] != nil {
+  package.targets.append(
+    .executableTarget(name: "ring-fuzz", dependencies: ["RingFuzz"], path: "Tests/Fuzz/program"))
+}
