@@ -60,6 +60,7 @@ let package = Package(
     // L3
     module("IOMMUFD", needs: ["DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system]),
     module("DriverCore", needs: ["PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    module("Virtqueues", needs: ["DMACore", "DeviceRegisters", "CMMIO"]),
     // L4
     module(
       "VFIO",
@@ -73,9 +74,6 @@ let package = Package(
     module(
       "EduDriver", path: "Examples/EduDriver",
       needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
-    module(
-      "NVMeDriver", path: "Examples/NVMeDriver",
-      needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", "CMMIO"]),
     .executableTarget(
       name: "ReadBAR", dependencies: ["SwiftVFIO"], path: "Examples/ReadBAR", swiftSettings: strict),
     .executableTarget(
@@ -98,17 +96,10 @@ let package = Package(
     .target(name: "CTestSupport", path: "Tests/CTestSupport"),
     // The kernel's test interface of iommufd.
     .target(name: "CMockIOMMU", dependencies: ["CLinuxABI"], path: "Tests/CMockIOMMU"),
-    // A driver of a device on the vdpa bus, in place of a virtual machine's.
-    .target(name: "CVhostVDPA", path: "Tests/CVhostVDPA"),
     .target(
       name: "TestSupport", dependencies: ["CTestSupport", "PCIBus", "LinuxHandles", system],
       path: "Tests/TestSupport",
       swiftSettings: strict),
-    // What the NVMe driver does on every controller: DriverTests and DeviceTests run it.
-    .target(
-      name: "NVMeChecks",
-      dependencies: ["NVMeDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"],
-      path: "Tests/NVMeChecks", swiftSettings: strict),
     tests("LinuxHandlesTests", needs: ["LinuxHandles", system]),
     tests("DeviceRegistersTests", needs: ["DeviceRegisters", "LinuxHandles", system]),
     tests("DMACoreTests", needs: ["DMACore", "DeviceRegisters", "LinuxHandles", system]),
@@ -121,10 +112,15 @@ let package = Package(
     tests(
       "DriverTests",
       needs: [
-        "DeviceSimulation", "EduDriver", "NVMeDriver", "NVMeChecks", "SmokeChecks", "DriverCore", "PCIBus",
-        "DMACore", "DeviceRegisters", "LinuxHandles", system,
+        "DeviceSimulation", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
+        "LinuxHandles", system,
       ]),
     tests("ABITests", needs: []),
+    tests("VirtqueuesTests", needs: ["Virtqueues", "DMACore", "LinuxHandles", system]),
+    // What the fuzzer calls; Tests/Fuzz/run makes a program of it.
+    .target(
+      name: "RingFuzz", dependencies: ["Virtqueues", "DMACore", "LinuxHandles"], path: "Tests/Fuzz/RingFuzz",
+      swiftSettings: strict),
     tests("IOMMUFDTests", needs: ["IOMMUFD", "DMACore", "LinuxHandles", system]),
     tests("VFIOTests", needs: ["VFIO", "IOMMUFD", "PCIBus", "DMACore"]),
     tests("VFIOCTLTests", needs: ["vfioctl"]),
@@ -136,8 +132,8 @@ let package = Package(
     tests(
       "DeviceTests",
       needs: [
-        "VFIO", "IOMMUFD", "EduDriver", "NVMeDriver", "NVMeChecks", "SmokeChecks", "DriverCore", "PCIBus",
-        "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
+        "VFIO", "IOMMUFD", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
+        "LinuxHandles", "CLinuxABI", system,
       ]),
     // Benchmarks and their C twins; Benchmarks/run counts, Benchmarks/hotcheck looks into the binaries.
     .target(name: "CTwins", path: "Benchmarks/CTwins"),
@@ -166,6 +162,11 @@ let package = Package(
     .executableTarget(
       name: "InterruptLoops", dependencies: ["CTwins", "CTwinsInterrupts", "DriverCore", "LinuxHandles"],
       path: "Benchmarks/Interrupts", exclude: ["run", "README.md"], swiftSettings: strict),
+    .target(name: "CTwinsVirtqueues", path: "Benchmarks/CTwins-Virtqueues"),
+    .executableTarget(
+      name: "VirtqueueLoops",
+      dependencies: ["LoopMeasurement", "CTwinsVirtqueues", "Virtqueues", "DMACore", "CMMIO"],
+      path: "Benchmarks/Virtqueues", exclude: ["README.md"], swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17
 )
