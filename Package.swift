@@ -60,6 +60,7 @@ let package = Package(
     // L3
     module("IOMMUFD", needs: ["DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system]),
     module("DriverCore", needs: ["PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    module("Virtqueues", needs: ["DMACore", "DeviceRegisters", "CMMIO"]),
     // L4
     module(
       "VFIO",
@@ -115,6 +116,11 @@ let package = Package(
         "LinuxHandles", system,
       ]),
     tests("ABITests", needs: []),
+    tests("VirtqueuesTests", needs: ["Virtqueues", "DMACore", "LinuxHandles", system]),
+    // What the fuzzer calls; Tests/Fuzz/run makes a program of it.
+    .target(
+      name: "RingFuzz", dependencies: ["Virtqueues", "DMACore", "LinuxHandles"], path: "Tests/Fuzz/RingFuzz",
+      swiftSettings: strict),
     tests("IOMMUFDTests", needs: ["IOMMUFD", "DMACore", "LinuxHandles", system]),
     tests("VFIOTests", needs: ["VFIO", "IOMMUFD", "PCIBus", "DMACore"]),
     tests("VFIOCTLTests", needs: ["vfioctl"]),
@@ -156,6 +162,17 @@ let package = Package(
     .executableTarget(
       name: "InterruptLoops", dependencies: ["CTwins", "CTwinsInterrupts", "DriverCore", "LinuxHandles"],
       path: "Benchmarks/Interrupts", exclude: ["run", "README.md"], swiftSettings: strict),
+    .target(name: "CTwinsVirtqueues", path: "Benchmarks/CTwins-Virtqueues"),
+    .executableTarget(
+      name: "VirtqueueLoops",
+      dependencies: ["LoopMeasurement", "CTwinsVirtqueues", "Virtqueues", "DMACore", "CMMIO"],
+      path: "Benchmarks/Virtqueues", exclude: ["README.md"], swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17
 )
+
+// libFuzzer brings the main function of its program; Tests/Fuzz/run asks for it.
+if Context.environment["SWIFT_VFIO_FUZZ"] != nil {
+  package.targets.append(
+    .executableTarget(name: "ring-fuzz", dependencies: ["RingFuzz"], path: "Tests/Fuzz/program"))
+}
