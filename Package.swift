@@ -60,6 +60,7 @@ let package = Package(
     // L3
     module("IOMMUFD", needs: ["DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system]),
     module("DriverCore", needs: ["PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    module("Virtqueues", needs: ["DMACore", "DeviceRegisters", "CMMIO"]),
     // L4
     module(
       "VFIO",
