@@ -18,12 +18,19 @@ package struct ControlMachine {
   /// What follows from a message.
   package struct Step: Hashable {
     /// Obeyed before the answer.
-    package var orders: [Order] = []
-    package var isDone = true
+    package var orders: [Order]
+    package var isDone: Bool
     /// Whose state the answer tells.
     package var reportedQueue: Int?
     /// Given after the answer: what the driver's own thread waits for comes first.
-    package var ordersAfterwards: [Order] = []
+    package var ordersAfterwards: [Order]
+
+    package init(
+      orders: [Order] = [], isDone: Bool = true, reportedQueue: Int? = nil, ordersAfterwards: [Order] = []
+    ) {
+      (self.orders, self.isDone) = (orders, isDone)
+      (self.reportedQueue, self.ordersAfterwards) = (reportedQueue, ordersAfterwards)
+    }
 
     static let refused = Step(isDone: false)
   }

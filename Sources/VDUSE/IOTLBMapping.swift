@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-public import DMACore
+internal import DMACore
 internal import DeviceRegisters
 public import LinuxHandles
+internal import SystemPackage
 
 /// An entry of the IOTLB whose file is mapped here.
 ///

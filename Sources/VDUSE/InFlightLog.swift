@@ -2,6 +2,7 @@
 internal import CLinuxABI
 internal import CMMIO
 public import LinuxHandles
+internal import SystemPackage
 
 /// What a server of a device notes for the one after it, in a file that outlives a killed process.
 ///
@@ -45,22 +46,24 @@ public final class InFlightLog: Sendable {
       adopting: try kernelCall("open", on: path) {
         unsafe path.withCString { unsafe abi_create($0, O_RDWR, 0o600) }
       })
-    let pages = (Self.entryOffset + queueCount * Self.entryStride + 4095) / 4096
-    var head: [UInt64] = [0, 0]
-    var span = head.mutableSpan
-    var bytes = span.mutableBytes
-    let count = try file.read(into: &bytes, atFileOffset: 0)
-    let isOurs = count == 16 && head[0] == Self.magic && head[1] == UInt64(queueCount)
-    guard isOurs || isFresh || count == 0 else {
+    let byteCount = (Self.entryOffset + queueCount * Self.entryStride + 4095) / 4096 * 4096
+    let isEmpty = try file.byteCount < UInt64(byteCount)
+    if isFresh || isEmpty {
+      // Written, and not left a hole: no store may run into a file system that is full.
+      let zeroes = [UInt8](repeating: 0, count: byteCount)
+      _ = unsafe try file.write(zeroes.span.bytes, atFileOffset: 0)
+    }
+    memory = try MappedMemory.sharing(file, offset: 0, byteCount: byteCount)
+    if isFresh || isEmpty {
+      unsafe cmmio_write64(memory.baseAddress, Self.magic)
+      unsafe cmmio_write64(memory.baseAddress + 8, UInt64(queueCount))
+    }
+    guard unsafe cmmio_read64(memory.baseAddress) == Self.magic,
+      unsafe cmmio_read64(memory.baseAddress + 8) == UInt64(queueCount)
+    else {
       throw KernelError(
         operation: "open", errno: .invalidArgument, subject: path, remedy: "this is no log of \(queueCount) queues")
     }
-    if isFresh || !isOurs {
-      // The whole length, so that no store runs into a hole that the file system cannot fill.
-      let empty = [Self.magic, UInt64(queueCount)] + [UInt64](repeating: 0, count: pages * 512 - 2)
-      _ = try file.write(empty.span.bytes, atFileOffset: 0)
-    }
-    memory = try MappedMemory.sharing(file, offset: 0, byteCount: pages * 4096)
     self.queueCount = queueCount
   }
 

@@ -13,6 +13,10 @@ public struct IOTLBEntry: Hashable, Sendable {
   public let fileOffset: UInt64
   /// What the device may do with them.
   public let access: DMAAccess
+
+  package init(range: IOVARange, fileOffset: UInt64, access: DMAAccess) {
+    (self.range, self.fileOffset, self.access) = (range, fileOffset, access)
+  }
 }
 
 /// What can be done with a range of addresses.
@@ -33,6 +37,11 @@ public struct IOTLBFile: ~Copyable, Sendable {
   public let entry: IOTLBEntry
   /// The file, open for what the device may do.
   public let descriptor: OwnedDescriptor
+
+  package init(entry: IOTLBEntry, descriptor: consuming OwnedDescriptor) {
+    self.entry = entry
+    self.descriptor = descriptor
+  }
 }
 
 extension VDUSEDevice {

@@ -93,7 +93,9 @@ public struct VDUSEDevice: ~Copyable, Sendable {
   /// Writes a part of the configuration space, of which the driver is told by ``interruptConfiguration()`` alone.
   /// - Throws: `KernelError` for `VDUSE_DEV_SET_CONFIG`: `EINVAL` outside the space, or without a byte.
   public borrowing func setConfiguration(_ bytes: [UInt8], at offset: Int) throws(KernelError) {
-    let header = abi_vduse_config_data(offset: UInt32(clamping: offset), length: UInt32(clamping: bytes.count))
+    var header = abi_vduse_config_data()
+    header.offset = UInt32(clamping: offset)
+    header.length = UInt32(clamping: bytes.count)
     let data = unsafe withUnsafeBytes(of: header) { unsafe Array($0) } + bytes
     let fd = descriptor.rawValue
     try kernelCall("VDUSE_DEV_SET_CONFIG", on: "\(bytes.count) bytes at \(offset) of \(name)") {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinuxABI
-public import SystemPackage
+internal import SystemPackage
 
 /// What a virtio device is.
 /// - Source: Virtual I/O Device Specification 1.2, section 5, "Device Types".

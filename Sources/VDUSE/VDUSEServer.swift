@@ -8,17 +8,18 @@ internal import Synchronization
 /// the taking of a chain and its end; an update of the IOTLB, a reset and a suspension are answered when no thread uses
 /// any more what they take away.
 public final class VDUSEServer: Sendable {
-  private let served: ServedDevice
   private let ending: Flag
-  private let threads: Mutex<Threads>
+  private let running: Mutex<Running>
 
   private final class Flag: Sendable {
     let isSet = Atomic<Bool>(false)
   }
 
-  struct Threads: ~Copyable {
+  /// What there is until it is stopped.
+  struct Running: ~Copyable {
+    var served: ServedDevice?
     var control: OwnedThread?
-    var first: ThreadList?
+    var queues: ThreadList?
   }
 
   /// Starts the threads.
@@ -51,18 +52,17 @@ public final class VDUSEServer: Sendable {
       for index in 0..<description.queueCount where try served.device.queueInfo(index).isReady { ready.append(index) }
       // A ready queue of a device without a log: its driver was most likely there.
       let status = log?.status ?? [.acknowledge, .driver, .featuresOK, .driverOK]
-      control.recover(status, readyQueues: ready)
+      unsafe control.recover(status, readyQueues: ready)
     } else {
       log?.status = []
     }
-    self.served = served
     ending = flag
-    threads = Mutex(Threads())
+    running = Mutex(Running(served: served))
     do throws(KernelError) {
       for worker in workers { try add(OwnedThread { worker.run() }) }
       let thread = try OwnedThread { unsafe control.run() }
       var new: OwnedThread? = thread
-      threads.withLock { $0.control = new.take() }
+      running.withLock { $0.control = new.take() }
     } catch {
       for worker in workers { worker.order { $0.isEnding = true } }
       throw error
@@ -71,24 +71,25 @@ public final class VDUSEServer: Sendable {
 
   private func add(_ thread: consuming OwnedThread) {
     var new: OwnedThread? = thread
-    threads.withLock { threads in
+    running.withLock { running in
       guard let thread = new.take() else { return }
-      threads.first = ThreadList(thread, threads.first.take())
+      running.queues = ThreadList(thread, running.queues.take())
     }
   }
 
-  /// Ends serving, after the chains that are being worked on, and waits for the threads.
+  /// Ends serving, after the chains that are being worked on, waits for the threads, and closes the device.
   ///
   /// The device stays, and the driver's requests wait for the next server. Take it off the vdpa bus first to end it in
   /// order.
   public func stop() {
     ending.isSet.store(true, ordering: .releasing)
-    served.news.wake()
+    let served = running.withLock { $0.served.take() }
+    served?.news.wake()
     // Ends first: it tells the others to.
-    let control = threads.withLock { $0.control.take() }
+    let control = running.withLock { $0.control.take() }
     _ = consume control
-    let rest = threads.withLock { $0.first.take() }
-    _ = consume rest
+    let queues = running.withLock { $0.queues.take() }
+    _ = consume queues
   }
 
   deinit { stop() }
