@@ -110,7 +110,8 @@ extension QueueError.Code: CustomStringConvertible {
       .indirectNotAlone: "an indirect table that a chain goes on after",
       .indirectLength: "an indirect table of an impossible length",
       .indirectUnmapped: "an indirect table outside the mapped memory",
-      .usedIndexTooFar: "the used index is too far ahead", .usedUnknown: "a chain is used that is not in flight",
+      .usedIndexTooFar: "the used index is too far ahead",
+      .usedUnknown: "a chain is used that is not in flight",
       .writtenTooMuch: "more bytes written than there is room", .outOfOrder: "a chain is used out of order",
     ]
   }

@@ -29,6 +29,7 @@ extension SplitQueueDevice {
   public mutating func resume(_ chain: QueueChain) throws(QueueError) {
     try checkResumable(UInt32(chain.id))
     ledger.take(UInt32(chain.id), slotCount: 1)
+    unresumed -= 1
   }
 
   /// Follows a chain of a log once more, and makes it one in flight again; its pieces are there for ``segment(_:)``.
@@ -44,6 +45,7 @@ extension SplitQueueDevice {
     do throws(QueueError) {
       let chain = try walk(from: UInt32(id), through: translator)
       ledger.take(UInt32(id), slotCount: 1)
+      unresumed -= 1
       return chain
     } catch {
       failure = error
@@ -52,7 +54,7 @@ extension SplitQueueDevice {
   }
 
   private func checkResumable(_ id: UInt32) throws(QueueError) {
-    guard id <= mask, ledger.isFree(id), ledger.count < taken &- completed else {
+    guard id <= mask, ledger.isFree(id), unresumed != 0 else {
       throw QueueError(.badState, value: UInt64(id))
     }
   }

@@ -32,6 +32,8 @@ public struct SplitQueueDevice: ~Copyable, @unchecked Sendable {
   @usableFromInline var completed: UInt32
   /// How many of them the driver was shown.
   @usableFromInline var published: UInt32
+  /// How many of the chains between the two indices a restart has not given back to the queue.
+  @usableFromInline var unresumed: UInt32
   @usableFromInline var failure: QueueError?
 
   /// Begins with a ring that the driver has set up, or goes on with one after a restart.
@@ -46,7 +48,9 @@ public struct SplitQueueDevice: ~Copyable, @unchecked Sendable {
     size: Int, descriptors: RingArea, available: RingArea, used: RingArea, features: QueueFeatures,
     segmentLimit: Int? = nil, state: SplitQueueState = SplitQueueState()
   ) throws(QueueError) {
-    guard SplitRingLayout.isValid(size: size) else { throw QueueError(.badLayout, value: UInt64(max(0, size))) }
+    guard SplitRingLayout.isValid(size: size) else {
+      throw QueueError(.badLayout, value: UInt64(max(0, size)))
+    }
     let limit = segmentLimit ?? size
     precondition((1...65535).contains(limit), "a chain has 1 to 65535 pieces")
     guard state.availableIndex &- state.usedIndex <= size else {
@@ -71,13 +75,16 @@ public struct SplitQueueDevice: ~Copyable, @unchecked Sendable {
     // The distance of the two is that of the indices, below 2^16, though they run freely.
     published = taken &- UInt32(state.availableIndex &- state.usedIndex)
     completed = published
+    unresumed = taken &- published
   }
 
   /// How many descriptors the ring has.
   @inlinable
   public var size: Int { Int(mask) + 1 }
 
-  /// What the driver did wrong: the device needs a reset. Nil as long as the queue works.
+  /// What the driver did wrong: the device needs a reset.
+  ///
+  /// Nil as long as the queue works.
   @inlinable
   public var brokenBy: QueueError? { failure }
 

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import LinuxHandles
+import Synchronization
+
+/// A value that its owner lends to one thread and does not touch before that has ended.
+@safe struct Lent<Value: ~Copyable>: @unchecked Sendable {
+  let pointer: UnsafeMutablePointer<Value>
+  @unsafe init(_ pointer: UnsafeMutablePointer<Value>) { unsafe self.pointer = pointer }
+}
+
+/// Whether ThreadSanitizer watches: it sees the accesses of two sides to one ring, and not the barriers that order them.
+let isThreadSanitized = unsafe dlsym(nil, "__tsan_init") != nil
+
+/// Runs one body on a thread of its own and one here, and waits for both.
+func inParallel<Value: ~Copyable>(
+  _ value: inout Value, _ there: @escaping @Sendable (inout Value) -> Void, here: () throws -> Void
+) throws {
+  try unsafe withUnsafeMutablePointer(to: &value) { pointer in
+    let lent = unsafe Lent(pointer)
+    // SAFETY: the pointer is the thread's alone until it has ended, when its owner goes.
+    let thread = try OwnedThread { unsafe there(&lent.pointer.pointee) }
+    let result = Result { try here() }
+    _ = consume thread
+    try result.get()
+  }
+}
