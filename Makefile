@@ -10,7 +10,7 @@ STATIC := -c release --static-swift-stdlib --scratch-path .build/static -Xswiftc
 LAB := Tests/Lab/lab
 LOOPS := HotLoops IOVALoops SharesBenchmark
 
-.PHONY: help smoke test check setup release tests lint kernel-tests device-tests release-tests sanitizers bench hotpath \
+.PHONY: help smoke test check setup release tests lint kernel-tests device-tests release-tests sanitizers soak bench hotpath \
   hot-loops mapping-benchmark clean
 
 help: ## Say what there is.
@@ -55,6 +55,9 @@ sanitizers: setup ## T0 and T1 once more under ThreadSanitizer, then AddressSani
 
 test: export FETCH_KERNEL_HEADERS = yes
 test: check kernel-tests device-tests release-tests sanitizers hotpath ## All tiers, on the kernel that the lab builds.
+
+soak: tests ## What takes long, in the lab: a gigabyte through a file system on a disk that is served.
+	@Tests/tier soak
 
 lint: setup ## Style, as CI checks it.
 	swift format lint --strict --recursive Sources Tests Examples Benchmarks Package.swift

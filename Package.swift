@@ -98,6 +98,8 @@ let package = Package(
     .target(name: "CTestSupport", path: "Tests/CTestSupport"),
     // The kernel's test interface of iommufd.
     .target(name: "CMockIOMMU", dependencies: ["CLinuxABI"], path: "Tests/CMockIOMMU"),
+    // A driver of a device on the vdpa bus, in place of a virtual machine's.
+    .target(name: "CVhostVDPA", path: "Tests/CVhostVDPA"),
     .target(
       name: "TestSupport", dependencies: ["CTestSupport", "PCIBus", "LinuxHandles", system],
       path: "Tests/TestSupport",
@@ -134,8 +136,8 @@ let package = Package(
     tests(
       "DeviceTests",
       needs: [
-        "VFIO", "IOMMUFD", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
-        "LinuxHandles", "CLinuxABI", system,
+        "VFIO", "IOMMUFD", "EduDriver", "NVMeDriver", "NVMeChecks", "SmokeChecks", "DriverCore", "PCIBus",
+        "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
       ]),
     // Benchmarks and their C twins; Benchmarks/run counts, Benchmarks/hotcheck looks into the binaries.
     .target(name: "CTwins", path: "Benchmarks/CTwins"),
@@ -167,3 +169,9 @@ let package = Package(
   ],
   cLanguageStandard: .gnu17
 )
+
+// libFuzzer brings the main function of its program; Tests/Fuzz/run asks for it.
+if Context.environment["SWIFT_VFIO_FUZZ"] != nil {
+  package.targets.append(
+    .executableTarget(name: "ring-fuzz", dependencies: ["RingFuzz"], path: "Tests/Fuzz/program"))
+}

@@ -74,7 +74,9 @@ enum BlockProtocol {
   private struct ConfigurationSpace {
     var bytes: [UInt8] = []
     mutating func put<Number: FixedWidthInteger>(_ number: Number) {
-      for shift in stride(from: 0, to: Number.bitWidth, by: 8) { bytes.append(UInt8(truncatingIfNeeded: number >> shift)) }
+      for shift in stride(from: 0, to: Number.bitWidth, by: 8) {
+        bytes.append(UInt8(truncatingIfNeeded: number >> shift))
+      }
     }
   }
 }

@@ -35,7 +35,8 @@ struct ChainBytes {
   ) -> Bool {
     unsafe bytes.withUnsafeBytes { bytes in
       var place = 0
-      return unsafe forEachPiece(of: offset..<offset + bytes.count, isWritable: true, queue, memory) { piece in
+      return unsafe forEachPiece(of: offset..<offset + bytes.count, isWritable: true, queue, memory) {
+        piece in
         unsafe piece.baseAddress!.copyMemory(from: bytes.baseAddress! + place, byteCount: piece.count)
         place += piece.count
         return true
@@ -45,11 +46,14 @@ struct ChainBytes {
 
   /// Where a range of the bytes for the driver, or of those from it, is; nil where a part of it is not mapped.
   func parts(
-    _ range: Range<Int>, isWritable: Bool, of queue: borrowing SplitQueueDevice, in memory: borrowing IOTLBCache
+    _ range: Range<Int>, isWritable: Bool, of queue: borrowing SplitQueueDevice,
+    in memory: borrowing IOTLBCache
   ) -> MemoryParts? {
     // A piece has a second part where it runs from one entry of the IOTLB into the next.
     var parts = MemoryParts(capacity: 2 * Int(chain.segmentCount))
-    let isThere = unsafe forEachPiece(of: range, isWritable: isWritable, queue, memory) { unsafe parts.append($0) }
+    let isThere = unsafe forEachPiece(of: range, isWritable: isWritable, queue, memory) {
+      unsafe parts.append($0)
+    }
     return isThere ? consume parts : nil
   }
 

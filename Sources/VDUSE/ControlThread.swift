@@ -47,7 +47,8 @@ final class ControlThread {
     do throws(KernelError) {
       while !isEnding() {
         var hasMessage = false
-        _ = try poll.waitForTokens(waiting.isEmpty ? -1 : 100) { token in if token == 0 { hasMessage = true } }
+        _ = try poll.waitForTokens(waiting.isEmpty ? -1 : 100) { token in if token == 0 { hasMessage = true }
+        }
         _ = try served.news.take()
         if hasMessage { try readMessages() }
         try answerWaiting()
@@ -77,7 +78,9 @@ final class ControlThread {
 
   private func handle(_ request: VDUSERequest) throws(KernelError) {
     let step = machine.handle(request.subject) { try? served.device.driverFeatures }
-    if case .unknown(let type) = request.subject { served.report("a message of unknown type \(type) was refused") }
+    if case .unknown(let type) = request.subject {
+      served.report("a message of unknown type \(type) was refused")
+    }
     if case .status = request.subject { served.log?.status = machine.status }
     let orders = give(step.orders)
     let answer = Waiting(id: request.id, step: step, orders: orders, end: .now + Self.patience)

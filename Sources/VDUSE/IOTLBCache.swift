@@ -59,7 +59,8 @@ public struct IOTLBCache: ~Copyable {
     let room = line.last &- line.start
     // An address before the line wraps to a large offset.
     if _fastPath(
-      offset <= room && UInt64(truncatingIfNeeded: byteCount &- 1) <= room &- offset && line.access & need != 0)
+      offset <= room && UInt64(truncatingIfNeeded: byteCount &- 1) <= room &- offset
+        && line.access & need != 0)
     {
       return unsafe UnsafeMutableRawPointer(
         bitPattern: line.displacement &+ UInt(truncatingIfNeeded: start.rawValue))

@@ -62,7 +62,8 @@ public final class InFlightLog: Sendable {
       unsafe cmmio_read64(memory.baseAddress + 8) == UInt64(queueCount)
     else {
       throw KernelError(
-        operation: "open", errno: .invalidArgument, subject: path, remedy: "this is no log of \(queueCount) queues")
+        operation: "open", errno: .invalidArgument, subject: path,
+        remedy: "this is no log of \(queueCount) queues")
     }
     self.queueCount = queueCount
   }

@@ -14,7 +14,9 @@ package struct NetlinkMessage: Hashable, Sendable {
   package let payload: [UInt8]
 
   /// A question that wants to be acknowledged.
-  package init(family: UInt16, command: Int32, version: UInt8, sequence: UInt32, _ attributes: [(Int32, String)]) {
+  package init(
+    family: UInt16, command: Int32, version: UInt8, sequence: UInt32, _ attributes: [(Int32, String)]
+  ) {
     type = family
     flags = UInt16(ABI_NLM_F_REQUEST | ABI_NLM_F_ACK)
     self.sequence = sequence
@@ -63,7 +65,8 @@ package struct NetlinkMessage: Hashable, Sendable {
   package var refusal: String? {
     guard outcome != nil, CInt(flags) & ABI_NLM_F_ACK_TLVS != 0, payload.count >= 20 else { return nil }
     // The header of the question follows the errno, and the rest of it unless it is left out.
-    let question = CInt(flags) & ABI_NLM_F_CAPPED != 0 ? 16 : Int(Self.number(in: payload[...], at: 4, count: 4))
+    let question =
+      CInt(flags) & ABI_NLM_F_CAPPED != 0 ? 16 : Int(Self.number(in: payload[...], at: 4, count: 4))
     let text = Self.attribute(ABI_NLMSGERR_ATTR_MSG, in: payload.dropFirst(4 + (question + 3) & ~3))
     return text.map { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
   }
@@ -79,7 +82,9 @@ package struct NetlinkMessage: Hashable, Sendable {
     while rest.count >= 4 {
       let length = Int(number(in: rest, at: 0, count: 2))
       guard length >= 4, length <= rest.count else { return nil }
-      if number(in: rest, at: 2, count: 2) == UInt32(bitPattern: kind) { return rest.prefix(length).dropFirst(4) }
+      if number(in: rest, at: 2, count: 2) == UInt32(bitPattern: kind) {
+        return rest.prefix(length).dropFirst(4)
+      }
       rest = rest.dropFirst((length + 3) & ~3)
     }
     return nil

@@ -35,7 +35,8 @@ public final class PresentedDevice: Sendable {
       }
       let log = try InFlightLog(path: logPath, queueCount: description.queueCount, isFresh: !isRecovered)
       server = try VDUSEServer(
-        device, description, features: control.features, service: service, log: log, isRecovering: isRecovered,
+        device, description, features: control.features, service: service, log: log,
+        isRecovering: isRecovered,
         report: report)
     } catch {
       if !isRecovered { try? control.destroy(description.name) }

@@ -23,7 +23,9 @@ struct QueueKick: ~Copyable, Sendable {
   /// As the other one, for a while.
   func wait(for limit: Duration) {
     let (seconds, attoseconds) = limit.components
-    if abi_poll_readable(descriptor.rawValue, seconds * 1_000_000_000 + attoseconds / 1_000_000_000) > 0 { wait() }
+    if abi_poll_readable(descriptor.rawValue, seconds * 1_000_000_000 + attoseconds / 1_000_000_000) > 0 {
+      wait()
+    }
   }
 
   func wake() { EventFD.wake(descriptor.rawValue) }

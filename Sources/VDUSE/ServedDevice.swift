@@ -23,7 +23,9 @@ final class ServedDevice: Sendable {
 
   func source() -> IOTLB.Source {
     { range, addressSpace throws(KernelError) in
-      guard let file = try self.device.entry(overlapping: range, addressSpace: addressSpace) else { return nil }
+      guard let file = try self.device.entry(overlapping: range, addressSpace: addressSpace) else {
+        return nil
+      }
       return try IOTLBMapping(file, addressSpace: addressSpace)
     }
   }

@@ -56,7 +56,8 @@ public struct VDPABus: Sendable {
     if try self.driver(of: name) == driver { return }
     guard exists("drivers/\(driver)") else {
       throw KernelError(
-        operation: "bind", errno: Errno(rawValue: ENODEV), subject: "\(name) to \(driver)", remedy: "modprobe \(driver)")
+        operation: "bind", errno: Errno(rawValue: ENODEV), subject: "\(name) to \(driver)",
+        remedy: "modprobe \(driver)")
     }
     try write(driver, to: "devices/\(name)/driver_override")
     if let old = try self.driver(of: name) { try write(name, to: "drivers/\(old)/unbind") }
@@ -93,7 +94,8 @@ public struct VDPABus: Sendable {
       }
     } catch {
       guard error.errno == .noSuchFileOrDirectory else { throw error }
-      throw error.advising("the kernel has no vdpa bus: modprobe vduse virtio_vdpa (CONFIG_VDPA, CONFIG_VDPA_USER)")
+      throw error.advising(
+        "the kernel has no vdpa bus: modprobe vduse virtio_vdpa (CONFIG_VDPA, CONFIG_VDPA_USER)")
     }
     guard let family else {
       throw KernelError(operation: "CTRL_CMD_GETFAMILY", errno: .badMessage, subject: "vdpa")
@@ -117,7 +119,8 @@ public struct VDPABus: Sendable {
     while true {
       var buffer = [UInt8](repeating: 0, count: 16384)
       let count = try kernelCall("read", on: "netlink") { unsafe abi_read(fd, &buffer, UInt64(buffer.count)) }
-      for message in NetlinkMessage.messages(in: buffer.prefix(Int(count))) where message.sequence == question.sequence {
+      for message in NetlinkMessage.messages(in: buffer.prefix(Int(count)))
+      where message.sequence == question.sequence {
         guard let outcome = message.outcome else {
           body(message)
           continue

@@ -29,7 +29,8 @@ public final class VDUSEControl: Sendable {
       switch error.errno {
       case .noSuchFileOrDirectory:
         throw error.advising("the kernel has no VDUSE: modprobe vduse (CONFIG_VDPA_USER, Linux 5.15)")
-      case .permissionDenied: throw error.advising("run as root, or give your user this node: chown $USER \(path)")
+      case .permissionDenied:
+        throw error.advising("run as root, or give your user this node: chown $USER \(path)")
       default: throw error
       }
     }
@@ -101,7 +102,8 @@ public final class VDUSEControl: Sendable {
     } catch {
       switch error.errno {
       case .resourceBusy:
-        throw error.advising("end its server and take it off the vdpa bus first: vfioctl serve remove \(name)")
+        throw error.advising(
+          "end its server and take it off the vdpa bus first: vfioctl serve remove \(name)")
       case .invalidArgument: throw error.advising("there is no VDUSE device of this name")
       default: throw error
       }

@@ -132,7 +132,8 @@ extension VDUSEDevice {
     } catch {
       guard error.errno == .noMemory, let limit = (try? MemoryLockLimit.current())?.limit else { throw error }
       throw error.advising(
-        "needed \(command.size) bytes of locked memory, limit \(limit): ulimit -l \((command.size + 1023) / 1024)")
+        "needed \(command.size) bytes of locked memory, limit \(limit): ulimit -l \((command.size + 1023) / 1024)"
+      )
     }
   }
 
@@ -148,7 +149,8 @@ extension VDUSEDevice {
     }
   }
 
-  private static func userMemory(_ memory: borrowing MappedMemory, _ addressSpace: Int) -> abi_vduse_iova_umem {
+  private static func userMemory(_ memory: borrowing MappedMemory, _ addressSpace: Int) -> abi_vduse_iova_umem
+  {
     var command = abi_vduse_iova_umem()
     command.uaddr = UInt64(UInt(bitPattern: unsafe memory.baseAddress))
     command.size = UInt64(memory.byteCount)

@@ -65,7 +65,8 @@ extension VDUSEDevice {
 
   /// What the driver has made of a queue.
   /// - Throws: `KernelError` for `VDUSE_VQ_GET_INFO`: `EINVAL` without such a queue, `EPERM` for a device that is broken.
-  public borrowing func queueInfo(_ index: Int, isPacked: Bool = false) throws(KernelError) -> VDUSEQueueInfo {
+  public borrowing func queueInfo(_ index: Int, isPacked: Bool = false) throws(KernelError) -> VDUSEQueueInfo
+  {
     var info = abi_vduse_vq_info()
     info.index = UInt32(clamping: index)
     let fd = descriptor.rawValue

@@ -108,10 +108,16 @@ extension VDUSEDeviceDescription {
     if name.isEmpty { return "the device needs a name" }
     let ids: [VirtioDeviceID] = [.block, .network, .fileSystem]
     if !ids.contains(deviceID) { return "VDUSE has block, network and file system devices only" }
-    if features & VirtioFeature.accessPlatform == 0 { return "the feature access platform (bit 33) is missing" }
+    if features & VirtioFeature.accessPlatform == 0 {
+      return "the feature access platform (bit 33) is missing"
+    }
     // VIRTIO_BLK_F_CONFIG_WCE and VIRTIO_NET_F_CTRL_VQ: the driver cannot write the configuration space.
-    if deviceID == .block, features & 1 << 11 != 0 { return "a block device cannot offer CONFIG_WCE (bit 11)" }
-    if deviceID == .network, features & 1 << 17 != 0 { return "a network device cannot offer CTRL_VQ (bit 17)" }
+    if deviceID == .block, features & 1 << 11 != 0 {
+      return "a block device cannot offer CONFIG_WCE (bit 11)"
+    }
+    if deviceID == .network, features & 1 << 17 != 0 {
+      return "a network device cannot offer CTRL_VQ (bit 17)"
+    }
     if deviceID == .network, features & VirtioFeature.version1 == 0 {
       return "a network device must offer version 1 (bit 32)"
     }

@@ -44,7 +44,8 @@ public struct VDUSERequest: Hashable, Sendable {
     id = word(1)
     switch CInt(bitPattern: type) {
     case ABI_VDUSE_GET_VQ_STATE: subject = .queueState(Int(payload(0)))
-    case ABI_VDUSE_SET_STATUS: subject = .status(VirtioStatus(rawValue: UInt8(truncatingIfNeeded: payload(0))))
+    case ABI_VDUSE_SET_STATUS:
+      subject = .status(VirtioStatus(rawValue: UInt8(truncatingIfNeeded: payload(0))))
     case ABI_VDUSE_UPDATE_IOTLB:
       let start = UInt64(payload(0)) | UInt64(payload(1)) << 32
       let last = UInt64(payload(2)) | UInt64(payload(3)) << 32
@@ -52,7 +53,8 @@ public struct VDUSERequest: Hashable, Sendable {
         start > last
         ? .unknown(type: type)
         : .iotlb(
-          IOVARange(start: IOVA(start), last: IOVA(last)), addressSpace: apiVersion == .one ? Int(payload(4)) : 0)
+          IOVARange(start: IOVA(start), last: IOVA(last)),
+          addressSpace: apiVersion == .one ? Int(payload(4)) : 0)
     case ABI_VDUSE_SET_VQ_GROUP_ASID:
       subject = .groupAddressSpace(group: Int(payload(0)), addressSpace: Int(payload(1)))
     case ABI_VDUSE_SET_VQ_READY: subject = .queueReady(Int(payload(0)), payload(1) != 0)
@@ -119,7 +121,8 @@ public struct VDUSEQueueReport: Hashable, Sendable {
           last_avail_counter: state.availableWrap ? 1 : 0, last_avail_idx: state.availableIndex,
           last_used_counter: state.usedWrap ? 1 : 0, last_used_idx: state.usedIndex)
         : abi_vduse_vq_state_packed(
-          last_avail_counter: state.availableIndex, last_avail_idx: 0, last_used_counter: 0, last_used_idx: 0))
+          last_avail_counter: state.availableIndex, last_avail_idx: 0, last_used_counter: 0, last_used_idx: 0)
+    )
   }
 }
 

@@ -49,7 +49,9 @@ public final class VDUSEServer: Sendable {
     }
     if isRecovering {
       var ready: [Int] = []
-      for index in 0..<description.queueCount where try served.device.queueInfo(index).isReady { ready.append(index) }
+      for index in 0..<description.queueCount where try served.device.queueInfo(index).isReady {
+        ready.append(index)
+      }
       // A ready queue of a device without a log: its driver was most likely there.
       let status = log?.status ?? [.acknowledge, .driver, .featuresOK, .driverOK]
       unsafe control.recover(status, readyQueues: ready)

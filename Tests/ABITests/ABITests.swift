@@ -54,7 +54,8 @@ extension Trait where Self == ConditionTrait {
         end = place + (values["sizeof \(path)"] ?? 0)
       }
       let isClosed = values["sizeof \(structure.name)"] == end
-      #expect(isClosed != KernelNames.openEnds.contains(structure.name), "a hole at the end of \(structure.name)")
+      #expect(
+        isClosed != KernelNames.openEnds.contains(structure.name), "a hole at the end of \(structure.name)")
     }
   }
 

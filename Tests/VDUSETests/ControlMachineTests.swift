@@ -23,9 +23,11 @@ import VDUSE
     #expect(machine.handle(.status(Self.chosen)) { Self.features } == .init())
     // The answer comes first: the driver's thread waits for it, and interrupts are refused before.
     #expect(
-      machine.handle(.status(Self.ready)) { nil } == .init(ordersAfterwards: [.start(queue: 0), .start(queue: 1)]))
+      machine.handle(.status(Self.ready)) { nil }
+        == .init(ordersAfterwards: [.start(queue: 0), .start(queue: 1)]))
     #expect(machine.handle(.status(Self.ready)) { nil } == .init(), "said twice")
-    #expect(machine.handle(.status([])) { nil } == .init(orders: [.stop(queue: 0), .stop(queue: 1), .forgetAll]))
+    #expect(
+      machine.handle(.status([])) { nil } == .init(orders: [.stop(queue: 0), .stop(queue: 1), .forgetAll]))
     #expect(machine.handle(.status([])) { nil } == .init(orders: [.forgetAll]), "said twice")
     #expect(machine.status.isEmpty)
   }
@@ -65,7 +67,8 @@ import VDUSE
     _ = machine.handle(.status([])) { nil }
     _ = machine.handle(.queueReady(0, true)) { nil }
     _ = machine.handle(.status(Self.chosen)) { Self.features }
-    #expect(machine.handle(.status(Self.ready)) { nil }.ordersAfterwards == [.start(queue: 0)], "a reset ends it")
+    #expect(
+      machine.handle(.status(Self.ready)) { nil }.ordersAfterwards == [.start(queue: 0)], "a reset ends it")
   }
 
   @Test func suspensionBeforeAnyDriverIsDone() {

@@ -45,7 +45,9 @@ import Virtqueues
       guard try kernel.wait(for: .seconds(5)), let message = try kernel.receive(upTo: 256) else { return nil }
       let bytes = message.bytes
       guard bytes.count == 152 else { return nil }
-      func word(_ index: Int) -> UInt32 { (0..<4).reduce(0) { $0 | UInt32(bytes[4 * index + $1]) << (8 * UInt32($1)) } }
+      func word(_ index: Int) -> UInt32 {
+        (0..<4).reduce(0) { $0 | UInt32(bytes[4 * index + $1]) << (8 * UInt32($1)) }
+      }
       return (word(0), word(1))
     }
   }
@@ -54,7 +56,8 @@ import Virtqueues
     let stand = try Stand()
     // State of a queue that never ran, readiness, a reset, an update, nonsense; many at once.
     let messages: [(UInt32, [UInt32], UInt32)] = [
-      (0, [1], 0), (0, [2], 1), (4, [0, 1], 0), (1, [0], 0), (2, [0, 0, .max, .max, 0], 0), (77, [], 1), (5, [], 0),
+      (0, [1], 0), (0, [2], 1), (4, [0, 1], 0), (1, [0], 0), (2, [0, 0, .max, .max, 0], 0), (77, [], 1),
+      (5, [], 0),
       // The socket tells no features, and a driver that has chosen none is not let go on.
       (1, [11], 1),
     ]

@@ -6,7 +6,8 @@ import Testing
 import VDUSE
 
 @Suite struct InFlightLogTests {
-  private let path = FileManager.default.temporaryDirectory.appending(path: "inflight-\(UUID().uuidString)").path()
+  private let path = FileManager.default.temporaryDirectory.appending(path: "inflight-\(UUID().uuidString)")
+    .path()
 
   @Test func whatWasNotedIsThereForTheNextServer() throws {
     defer { unsafe unlink(path) }
@@ -30,7 +31,9 @@ import VDUSE
   @Test func aStrangersFileIsRefused() throws {
     defer { unsafe unlink(path) }
     try Data(repeating: 0x41, count: 4096).write(to: URL(fileURLWithPath: path))
-    let error = #expect(throws: KernelError.self) { try InFlightLog(path: path, queueCount: 1, isFresh: false) }
+    let error = #expect(throws: KernelError.self) {
+      try InFlightLog(path: path, queueCount: 1, isFresh: false)
+    }
     #expect(error?.errno == .invalidArgument)
     _ = try InFlightLog(path: path, queueCount: 1, isFresh: true)
     #expect(throws: KernelError.self) { try InFlightLog(path: path, queueCount: 2, isFresh: false) }

@@ -5,7 +5,8 @@ import VDUSE
 /// Netlink as it goes over the socket, byte for byte.
 @Suite struct NetlinkMessageTests {
   @Test func aQuestionHasTheKernelsLayout() {
-    let message = NetlinkMessage(family: 0x1c, command: 3, version: 1, sequence: 7, [(2, "vduse"), (4, "d0")])
+    let message = NetlinkMessage(
+      family: 0x1c, command: 3, version: 1, sequence: 7, [(2, "vduse"), (4, "d0")])
     #expect(
       message.bytes == [
         40, 0, 0, 0, 0x1c, 0, 5, 0, 7, 0, 0, 0, 0, 0, 0, 0,
@@ -33,12 +34,14 @@ import VDUSE
   @Test func aRefusalIsReadWithItsWords() throws {
     let words: [UInt8] = [8, 0, 1, 0, 0x6e, 0x6f, 0x21, 0]
     let header: [UInt8] = [0, 0, 0, 0, 0x1c, 0, 5, 0, 2, 0, 0, 0, 0, 0, 0, 0]
-    let short: [UInt8] = [44, 0, 0, 0, 2, 0, 0, 3, 2, 0, 0, 0, 0, 0, 0, 0, 0xed, 0xff, 0xff, 0xff] + header + words
+    let short: [UInt8] =
+      [44, 0, 0, 0, 2, 0, 0, 3, 2, 0, 0, 0, 0, 0, 0, 0, 0xed, 0xff, 0xff, 0xff] + header + words
     let message = try #require(NetlinkMessage.messages(in: short[...]).first)
     #expect(message.outcome == -19 && message.refusal == "no!")
     // The whole question comes back where the kernel does not cut it.
     let question: [UInt8] = [20, 0, 0, 0] + header.dropFirst(4) + [3, 1, 0, 0]
-    let long: [UInt8] = [48, 0, 0, 0, 2, 0, 0, 2, 2, 0, 0, 0, 0, 0, 0, 0, 0xed, 0xff, 0xff, 0xff] + question + words
+    let long: [UInt8] =
+      [48, 0, 0, 0, 2, 0, 0, 2, 2, 0, 0, 0, 0, 0, 0, 0, 0xed, 0xff, 0xff, 0xff] + question + words
     #expect(NetlinkMessage.messages(in: long[...]).first?.refusal == "no!")
   }
 

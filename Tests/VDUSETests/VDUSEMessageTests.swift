@@ -16,7 +16,10 @@ import VDUSE
     (1, [15], .status([.acknowledge, .driver, .driverOK, .featuresOK])),
     (1, [0], .status([])),
     (2, [0, 0, .max, .max, 2], .iotlb(IOVARange(start: IOVA(0), last: IOVA(.max)), addressSpace: 2)),
-    (2, [0x1000, 1, 0x1fff, 1], .iotlb(IOVARange(start: IOVA(0x1_0000_1000), last: IOVA(0x1_0000_1fff)), addressSpace: 0)),
+    (
+      2, [0x1000, 1, 0x1fff, 1],
+      .iotlb(IOVARange(start: IOVA(0x1_0000_1000), last: IOVA(0x1_0000_1fff)), addressSpace: 0)
+    ),
     (3, [1, 4], .groupAddressSpace(group: 1, addressSpace: 4)),
     (4, [7, 1], .queueReady(7, true)), (4, [7, 0], .queueReady(7, false)),
     (5, [], .suspend),
@@ -91,7 +94,10 @@ import VDUSE
     #expect(reason { $0.deviceID = .init(rawValue: 4) }?.contains("only") == true)
     #expect(reason { $0.features = 0 }?.contains("bit 33") == true)
     #expect(reason { $0.features |= 1 << 11 }?.contains("bit 11") == true)
-    #expect(reason { $0.deviceID = .network; $0.features |= 1 << 17 | 1 << 32 }?.contains("bit 17") == true)
+    #expect(
+      reason {
+        $0.deviceID = .network; $0.features |= 1 << 17 | 1 << 32
+      }?.contains("bit 17") == true)
     #expect(reason { $0.deviceID = .network }?.contains("bit 32") == true)
   }
 }

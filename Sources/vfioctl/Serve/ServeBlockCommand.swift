@@ -48,7 +48,8 @@ struct ServeBlockCommand: ParsableCommand {
         logPath: log ?? "/run/vduse-\(name).log"
       ) { StandardError.print("vfioctl: \($0)") }
       try disk.attach(to: driver)
-      print("serving \(file) as \(name): \(image.sectorCount) sectors, \(disk.isRecovered ? "resumed" : "new")")
+      print(
+        "serving \(file) as \(name): \(image.sectorCount) sectors, \(disk.isRecovered ? "resumed" : "new")")
       StandardOutput.flush()
       end.wait()
       try disk.remove()

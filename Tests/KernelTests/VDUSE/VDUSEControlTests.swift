@@ -44,7 +44,9 @@ extension KernelTests {
       #expect(taken?.errno == .fileExists && taken?.remedy?.contains("taken") == true)
       do {
         let device = try VDUSEDevice(opening: "c", apiVersion: version)
-        let second = #expect(throws: KernelError.self) { _ = try VDUSEDevice(opening: "c", apiVersion: version) }
+        let second = #expect(throws: KernelError.self) {
+          _ = try VDUSEDevice(opening: "c", apiVersion: version)
+        }
         #expect(second?.errno == .resourceBusy)
         #expect(throws: KernelError.self) { try control.destroy("c") }
         try device.close()
@@ -52,7 +54,9 @@ extension KernelTests {
       try control.destroy("c")
       let gone = #expect(throws: KernelError.self) { try control.destroy("c") }
       #expect(gone?.errno == .invalidArgument && gone?.remedy?.contains("no VDUSE device") == true)
-      let missing = #expect(throws: KernelError.self) { _ = try VDUSEDevice(opening: "c", apiVersion: version) }
+      let missing = #expect(throws: KernelError.self) {
+        _ = try VDUSEDevice(opening: "c", apiVersion: version)
+      }
       #expect(missing?.errno == .noSuchFileOrDirectory)
     }
 
@@ -61,14 +65,24 @@ extension KernelTests {
     func theKernelRefusesWhatWeSay(_ version: VDUSEAPIVersion) throws {
       let control = try VDUSEControl(apiVersion: version)
       let changes: [(inout VDUSEDeviceDescription) -> Void] = [
-        { $0.groupCount = 0 }, { $0.addressSpaceCount = 0 }, { $0.queueAlignment = 2 }, { $0.queueAlignment = 8192 },
+        { $0.groupCount = 0 }, { $0.addressSpaceCount = 0 }, { $0.queueAlignment = 2 },
+        { $0.queueAlignment = 8192 },
         { $0.queueAlignment = 48 }, { $0.configuration = .init(repeating: 0, count: 4097) }, { $0.name = "" },
-        { $0.deviceID = .init(rawValue: 3) }, { $0.features = VirtioFeature.version1 }, { $0.features |= 1 << 11 },
-        { $0.deviceID = .network; $0.features |= 1 << 17 },
-        { $0.deviceID = .network; $0.features = VirtioFeature.accessPlatform },
+        { $0.deviceID = .init(rawValue: 3) }, { $0.features = VirtioFeature.version1 },
+        { $0.features |= 1 << 11 },
+        {
+          $0.deviceID = .network; $0.features |= 1 << 17
+        },
+        {
+          $0.deviceID = .network; $0.features = VirtioFeature.accessPlatform
+        },
         // And what it takes.
-        { $0.queueAlignment = 4 }, { $0.configuration = [] }, { $0.queueCount = 0 }, { $0.deviceID = .fileSystem },
-        { $0.deviceID = .network }, { $0.groupCount = 2; $0.addressSpaceCount = 2 },
+        { $0.queueAlignment = 4 }, { $0.configuration = [] }, { $0.queueCount = 0 },
+        { $0.deviceID = .fileSystem },
+        { $0.deviceID = .network },
+        {
+          $0.groupCount = 2; $0.addressSpaceCount = 2
+        },
       ]
       for (index, change) in changes.enumerated() {
         var description = Self.disk()
@@ -79,7 +93,9 @@ extension KernelTests {
           try control.destroy(description.name)
           #expect(objection == nil, "change \(index)")
         } catch {
-          #expect(error.errno == .invalidArgument && error.remedy == objection && objection != nil, "change \(index)")
+          #expect(
+            error.errno == .invalidArgument && error.remedy == objection && objection != nil,
+            "change \(index)")
         }
       }
       let long = #expect(throws: KernelError.self) {
@@ -121,7 +137,9 @@ extension KernelTests {
       #expect(refused?.errno == .invalidArgument)
       let none = #expect(throws: KernelError.self) { try device.deregisterMemory(memory) }
       #expect(none?.errno == .noSuchFileOrDirectory)
-      let answer = #expect(throws: KernelError.self) { try device.respond(VDUSEResponse(to: 7, isDone: true)) }
+      let answer = #expect(throws: KernelError.self) {
+        try device.respond(VDUSEResponse(to: 7, isDone: true))
+      }
       #expect(answer?.errno == .noSuchFileOrDirectory)
     }
 

@@ -123,10 +123,12 @@ extension KernelTests {
 
     @Test func aFileSystemKeepsWhatIsWritten() throws {
       let scratch = try Scratch()
-      let served = try ServedDisk(DiskImage(path: scratch.image(192 << 20)), scratch, queueCount: 2)
+      let byteCount = Lab.isSoak ? 1 << 30 : 64 << 20
+      let image = try DiskImage(path: scratch.image(byteCount + (128 << 20)))
+      let served = try ServedDisk(image, scratch, queueCount: 2)
       let node = try KernelDisk(servedAs: "t").node
       try run("/usr/sbin/mkfs.ext4", "-q", node)
-      let work = try FileSystemWork(node, "\(scratch.path)/m", byteCount: 64 << 20, seed: 0x5eed)
+      let work = try FileSystemWork(node, "\(scratch.path)/m", byteCount: byteCount, seed: 0x5eed)
       try work.writeAndVerify()
       try work.unmount()
       #expect(try run("/usr/sbin/fsck.ext4", "-fn", node).contains("Pass 5"))

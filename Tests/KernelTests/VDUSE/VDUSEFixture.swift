@@ -33,7 +33,8 @@ final class KernelDisk {
   init(servedAs name: String) throws {
     let folder = "/sys/bus/vdpa/devices/\(name)"
     // virtioN/block/vda
-    let virtio = try #require(FileManager.default.contentsOfDirectory(atPath: folder).first { $0.hasPrefix("virtio") })
+    let virtio = try #require(
+      FileManager.default.contentsOfDirectory(atPath: folder).first { $0.hasPrefix("virtio") })
     let disks = try FileManager.default.contentsOfDirectory(atPath: "\(folder)/\(virtio)/block")
     node = "/dev/\(try #require(disks.first))"
     descriptor = unsafe block_open_direct(node)
@@ -41,7 +42,10 @@ final class KernelDisk {
   }
   deinit { close(descriptor) }
 
-  struct Failure: Error { let call: String, errno: CInt; init(_ call: String, _ errno: CInt) { (self.call, self.errno) = (call, errno) } }
+  struct Failure: Error {
+    let call: String, errno: CInt;
+    init(_ call: String, _ errno: CInt) { (self.call, self.errno) = (call, errno) }
+  }
 
   static let alignment = 4096
 
@@ -65,7 +69,9 @@ final class KernelDisk {
 
   func flush() throws { if fsync(descriptor) != 0 { throw Failure("fsync", errno) } }
 
-  private func withBuffer<T>(_ byteCount: Int, _ body: (UnsafeMutableRawBufferPointer) throws -> T) throws -> T {
+  private func withBuffer<T>(_ byteCount: Int, _ body: (UnsafeMutableRawBufferPointer) throws -> T) throws
+    -> T
+  {
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: byteCount, alignment: Self.alignment)
     defer { unsafe buffer.deallocate() }
     return try unsafe body(buffer)
@@ -86,7 +92,8 @@ final class ServedDisk {
   }
 
   init(
-    _ image: DiskImage, _ scratch: Scratch, name: String = "t", queueCount: Int = 1, to driver: String = "virtio_vdpa",
+    _ image: DiskImage, _ scratch: Scratch, name: String = "t", queueCount: Int = 1,
+    to driver: String = "virtio_vdpa",
     service: (any VirtioService)? = nil
   ) throws {
     self.name = name
@@ -94,7 +101,8 @@ final class ServedDisk {
     let reports = reports
     device = try PresentedDevice(
       block.description(name: name), service ?? block, queueSize: block.maximumQueueSize,
-      logPath: "\(scratch.path)/\(name).log") { reports.add($0) }
+      logPath: "\(scratch.path)/\(name).log"
+    ) { reports.add($0) }
     do { try device.attach(to: driver) } catch {
       try? device.remove()
       throw error
@@ -114,19 +122,4 @@ final class ServedDisk {
   }
 
   deinit { if !isOver { try? device.remove() } }
-}
-
-/// Runs a program of the guest to its end; its output for a failure.
-@discardableResult
-func run(_ program: String, _ arguments: String...) throws -> String {
-  let process = Process()
-  let pipe = Pipe()
-  process.executableURL = URL(fileURLWithPath: program)
-  process.arguments = arguments
-  (process.standardOutput, process.standardError) = (pipe, pipe)
-  try process.run()
-  let text = String(decoding: try pipe.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
-  process.waitUntilExit()
-  try #require(process.terminationStatus == 0, "\(program) \(arguments): \(text)")
-  return text
 }

@@ -13,31 +13,28 @@ extension KernelTests {
   @Suite struct VDUSERestartTests {
     /// `vfioctl serve block` as a process of its own, which can be killed.
     final class Server {
-      private let process = Process()
-      var processID: Int32 { process.processIdentifier }
+      private let child: ChildProcess
+      var processID: Int32 { child.processID }
 
       init(_ path: String, name: String, queueCount: Int = 1, to driver: String = "virtio_vdpa") throws {
-        process.executableURL = URL(fileURLWithPath: Lab.vfioctl)
-        process.arguments = [
-          "serve", "block", "--file", path, "--name", name, "--queues", "\(queueCount)", "--driver", driver,
-        ]
-        let pipe = Pipe()
-        process.standardOutput = pipe
-        try process.run()
-        let said = String(decoding: pipe.fileHandleForReading.availableData, as: UTF8.self)
+        child = try ChildProcess(
+          Lab.vfioctl,
+          [
+            "serve", "block", "--file", path, "--name", name, "--queues", "\(queueCount)", "--driver", driver,
+          ])
+        let said = child.read()
         try #require(said.hasPrefix("serving "), "\(said)")
       }
 
       func kill() {
-        _ = Foundation.kill(process.processIdentifier, SIGKILL)
-        process.waitUntilExit()
+        child.signal(SIGKILL)
+        _ = child.wait()
       }
 
       /// Ends it in order, which takes the disk away.
       func end() throws {
-        process.terminate()
-        process.waitUntilExit()
-        try #require(process.terminationStatus == 0)
+        child.signal(SIGTERM)
+        try #require(child.wait() == 0, "\(child.read())")
       }
     }
 
@@ -103,7 +100,11 @@ extension KernelTests {
                 written.replaceSubrange(place..<place + 16384, with: bytes)
                 // The older ones too: nothing of before comes again.
                 let back = try unsafe shared.read(65536, at: writer * 65536)
-                if back != written { failures.withLock { $0.append("round \(round): \(back.first ?? 0), not \(written.first ?? 0)") } }
+                if back != written {
+                  failures.withLock {
+                    $0.append("round \(round): \(back.first ?? 0), not \(written.first ?? 0)")
+                  }
+                }
               }
             } catch { failures.withLock { $0.append("\(error)") } }
           }

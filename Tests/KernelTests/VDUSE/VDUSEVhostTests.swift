@@ -50,13 +50,13 @@ extension KernelTests {
       #expect(served.reports.all.isEmpty, "\(served.reports.all)")
     }
 
-    /// With a server of its own process: the kernel keeps this one's mappings as they are while it maps for vhost.
     @Test func memoryThatIsUnmappedIsNotUsedAnyMore() throws {
       let scratch = try Scratch()
+      // A process of its own: while the kernel maps memory for vhost, the process of the driver cannot map or unmap.
       let server = try VDUSERestartTests.Server(scratch.image(1 << 20), name: "t", to: "vhost_vdpa")
       func mappings() throws -> Int {
         let maps = try String(contentsOfFile: "/proc/\(server.processID)/maps", encoding: .utf8)
-        return maps.split(separator: "\n").count { $0.contains("/vhost") }
+        return maps.split(separator: "\n").count { $0.contains("memfd:vhost") }
       }
       let disk = try VhostDisk(servedAs: "t")
       #expect(try disk.request(0, sector: 0, byteCount: 512, isWritten: true) == 0)

@@ -38,7 +38,8 @@ final class VhostDisk {
     try map()
     try check(
       vhost_vdpa_set_queue(
-        node, 0, UInt32(Self.size), Self.start, Self.start + UInt64(Self.available), Self.start + UInt64(Self.used),
+        node, 0, UInt32(Self.size), Self.start, Self.start + UInt64(Self.available),
+        Self.start + UInt64(Self.used),
         kick.descriptor.rawValue, call.descriptor.rawValue))
     try check(vhost_vdpa_enable_queue(node, 0, 1))
     try check(vhost_vdpa_set_status(node, 15))
@@ -54,13 +55,17 @@ final class VhostDisk {
 
   func check(_ result: CInt) throws { try #require(result >= 0, "errno \(-result)") }
 
-  func map() throws { try check(unsafe vhost_vdpa_map(node, Self.start, UInt64(Self.byteCount), memory.baseAddress)) }
+  func map() throws {
+    try check(unsafe vhost_vdpa_map(node, Self.start, UInt64(Self.byteCount), memory.baseAddress))
+  }
   func unmap() throws { try check(vhost_vdpa_unmap(node, Self.start, UInt64(Self.byteCount))) }
 
   func load<T: BitwiseCopyable>(_ type: T.Type, at offset: Int) -> T {
     unsafe memory.baseAddress.loadUnaligned(fromByteOffset: offset, as: type)
   }
-  func store<T: BitwiseCopyable>(_ value: T, at offset: Int) { unsafe memory.baseAddress.storeBytes(of: value, toByteOffset: offset, as: T.self) }
+  func store<T: BitwiseCopyable>(_ value: T, at offset: Int) {
+    unsafe memory.baseAddress.storeBytes(of: value, toByteOffset: offset, as: T.self)
+  }
 
   var usedIndex: UInt16 { load(UInt16.self, at: Self.used + 2) }
   var availableIndex: UInt16 { load(UInt16.self, at: Self.available + 2) }
@@ -68,7 +73,9 @@ final class VhostDisk {
   /// Makes a request of head, data and status available, and does not kick.
   /// - Returns: Its head.
   @discardableResult
-  func offer(_ kind: UInt32, sector: UInt64, byteCount: Int, data: UInt64 = start + UInt64(data), isWritten: Bool) -> UInt16 {
+  func offer(
+    _ kind: UInt32, sector: UInt64, byteCount: Int, data: UInt64 = start + UInt64(data), isWritten: Bool
+  ) -> UInt16 {
     let (head, status) = (0x3000, 0x3100)
     store(kind, at: head)
     store(UInt32(0), at: head + 4)

@@ -1,3 +1,0 @@
-import Testing
-import TestSupport
-@Suite(.serialized, .lab("intel-iommu")) struct KernelTests {}
