@@ -60,6 +60,7 @@ let package = Package(
     // L3
     module("IOMMUFD", needs: ["DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system]),
     module("DriverCore", needs: ["PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    module("Virtqueues", needs: ["DMACore", "DeviceRegisters", "CMMIO"]),
     // L4
     module(
       "VFIO",
@@ -69,13 +70,16 @@ let package = Package(
     module(
       "DeviceSimulation",
       needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    module(
+      "VDUSE",
+      needs: ["Virtqueues", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", "CMMIO", system]),
     // L6
+    module(
+      "VDUSEBlock", path: "Examples/VDUSEBlock",
+      needs: ["VDUSE", "Virtqueues", "DMACore", "LinuxHandles", system]),
     module(
       "EduDriver", path: "Examples/EduDriver",
       needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
-    module(
-      "NVMeDriver", path: "Examples/NVMeDriver",
-      needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", "CMMIO"]),
     .executableTarget(
       name: "ReadBAR", dependencies: ["SwiftVFIO"], path: "Examples/ReadBAR", swiftSettings: strict),
     .executableTarget(
@@ -90,8 +94,9 @@ let package = Package(
     .executableTarget(
       name: "vfioctl",
       dependencies: [
-        "VFIO", "IOMMUFD", "DeviceSimulation", "SmokeChecks", "DriverCore", "PCIBus", "DMACore",
-        "LinuxHandles", system,
+        "VFIO", "IOMMUFD", "DeviceSimulation", "SmokeChecks", "VDUSEBlock", "VDUSE", "Virtqueues",
+        "DriverCore",
+        "PCIBus", "DMACore", "LinuxHandles", system,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], path: "Sources/vfioctl", swiftSettings: strict),
     // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.
@@ -104,11 +109,6 @@ let package = Package(
       name: "TestSupport", dependencies: ["CTestSupport", "PCIBus", "LinuxHandles", system],
       path: "Tests/TestSupport",
       swiftSettings: strict),
-    // What the NVMe driver does on every controller: DriverTests and DeviceTests run it.
-    .target(
-      name: "NVMeChecks",
-      dependencies: ["NVMeDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"],
-      path: "Tests/NVMeChecks", swiftSettings: strict),
     tests("LinuxHandlesTests", needs: ["LinuxHandles", system]),
     tests("DeviceRegistersTests", needs: ["DeviceRegisters", "LinuxHandles", system]),
     tests("DMACoreTests", needs: ["DMACore", "DeviceRegisters", "LinuxHandles", system]),
@@ -121,23 +121,32 @@ let package = Package(
     tests(
       "DriverTests",
       needs: [
-        "DeviceSimulation", "EduDriver", "NVMeDriver", "NVMeChecks", "SmokeChecks", "DriverCore", "PCIBus",
-        "DMACore", "DeviceRegisters", "LinuxHandles", system,
+        "DeviceSimulation", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
+        "LinuxHandles", system,
       ]),
     tests("ABITests", needs: []),
+    tests("VirtqueuesTests", needs: ["Virtqueues", "DMACore", "LinuxHandles", system]),
+    // What the fuzzer calls; Tests/Fuzz/run makes a program of it.
+    .target(
+      name: "RingFuzz", dependencies: ["Virtqueues", "DMACore", "LinuxHandles"], path: "Tests/Fuzz/RingFuzz",
+      swiftSettings: strict),
     tests("IOMMUFDTests", needs: ["IOMMUFD", "DMACore", "LinuxHandles", system]),
+    tests(
+      "VDUSETests",
+      needs: ["VDUSEBlock", "VDUSE", "Virtqueues", "DMACore", "LinuxHandles", "CLinuxABI", system]),
     tests("VFIOTests", needs: ["VFIO", "IOMMUFD", "PCIBus", "DMACore"]),
     tests("VFIOCTLTests", needs: ["vfioctl"]),
     tests(
       "KernelTests",
       needs: [
-        "CMockIOMMU", "IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
+        "CMockIOMMU", "CVhostVDPA", "IOMMUFD", "VFIO", "VDUSEBlock", "VDUSE", "Virtqueues", "DMACore",
+        "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
       ]),
     tests(
       "DeviceTests",
       needs: [
-        "VFIO", "IOMMUFD", "EduDriver", "NVMeDriver", "NVMeChecks", "SmokeChecks", "DriverCore", "PCIBus",
-        "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
+        "VFIO", "IOMMUFD", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
+        "LinuxHandles", "CLinuxABI", system,
       ]),
     // Benchmarks and their C twins; Benchmarks/run counts, Benchmarks/hotcheck looks into the binaries.
     .target(name: "CTwins", path: "Benchmarks/CTwins"),
@@ -166,6 +175,11 @@ let package = Package(
     .executableTarget(
       name: "InterruptLoops", dependencies: ["CTwins", "CTwinsInterrupts", "DriverCore", "LinuxHandles"],
       path: "Benchmarks/Interrupts", exclude: ["run", "README.md"], swiftSettings: strict),
+    .target(name: "CTwinsVirtqueues", path: "Benchmarks/CTwins-Virtqueues"),
+    .executableTarget(
+      name: "VirtqueueLoops",
+      dependencies: ["LoopMeasurement", "CTwinsVirtqueues", "Virtqueues", "DMACore", "CMMIO"],
+      path: "Benchmarks/Virtqueues", exclude: ["README.md"], swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17
 )

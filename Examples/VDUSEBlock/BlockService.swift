@@ -43,6 +43,7 @@ public final class BlockService: VirtioService {
         sectorCount: image.sectorCount, segmentLimit: queueSize - 2, queueCount: queueCount))
   }
 
+  /// Does what a request asks, and tells its status.
   public func serve(
     _ chain: QueueChain, of queue: borrowing SplitQueueDevice, in memory: borrowing IOTLBCache
   ) -> UInt32 {

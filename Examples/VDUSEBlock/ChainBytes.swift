@@ -20,7 +20,8 @@ struct ChainBytes {
     let isThere = unsafe withUnsafeMutableBytes(of: &words) { words in
       var place = 0
       return unsafe forEachPiece(of: offset..<offset + 16, isWritable: false, queue, memory) { piece in
-        unsafe (words.baseAddress! + place).copyMemory(from: piece.baseAddress!, byteCount: piece.count)
+        unsafe UnsafeMutableRawBufferPointer(rebasing: words[place...]).copyMemory(
+          from: UnsafeRawBufferPointer(piece))
         place += piece.count
         return true
       }
@@ -37,7 +38,7 @@ struct ChainBytes {
       var place = 0
       return unsafe forEachPiece(of: offset..<offset + bytes.count, isWritable: true, queue, memory) {
         piece in
-        unsafe piece.baseAddress!.copyMemory(from: bytes.baseAddress! + place, byteCount: piece.count)
+        unsafe piece.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[place..<place + piece.count]))
         place += piece.count
         return true
       }

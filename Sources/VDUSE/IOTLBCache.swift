@@ -143,6 +143,7 @@ final class IOTLBCacheState {
 }
 
 extension IOTLBCache: IOVATranslator {
+  /// Where the device may read these bytes; nil where they are not mapped, or not contiguous here.
   @inlinable @unsafe
   public borrowing func readableBytes(at start: IOVA, byteCount: Int) -> UnsafeRawPointer? {
     unsafe UnsafeRawPointer(bytes(at: start, byteCount: byteCount, writable: false))

@@ -2,7 +2,9 @@
 import Foundation
 import Testing
 
-/// A program that runs beside the test. Foundation's `Process` does not notice the end of one while another one runs.
+/// A program that runs beside the test.
+///
+/// Foundation's `Process` does not notice the end of one while another one runs.
 final class ChildProcess {
   let processID: pid_t
   private let output: CInt
