@@ -8,10 +8,10 @@ SWIFT_BUILD ?= swift build
 PACKED := $(shell printf '%s\n' 'glibc 2.36' "$$(getconf GNU_LIBC_VERSION)" | sort -VC && echo -Xlinker -z -Xlinker pack-relative-relocs)
 STATIC := -c release --static-swift-stdlib --scratch-path .build/static -Xswiftc -use-ld=lld -Xlinker --icf=all $(PACKED)
 LAB := Tests/Lab/lab
-LOOPS := HotLoops IOVALoops SharesBenchmark
+LOOPS := HotLoops IOVALoops SharesBenchmark VirtqueueLoops
 
 .PHONY: help smoke test check setup release tests lint kernel-tests device-tests release-tests sanitizers soak bench hotpath \
-  hot-loops mapping-benchmark clean
+  hot-loops mapping-benchmark fuzz fuzz-short clean
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -54,7 +54,13 @@ sanitizers: setup ## T0 and T1 once more under ThreadSanitizer, then AddressSani
 	done
 
 test: export FETCH_KERNEL_HEADERS = yes
-test: check kernel-tests device-tests release-tests sanitizers hotpath ## All tiers, on the kernel that the lab builds.
+test: check kernel-tests device-tests release-tests sanitizers fuzz-short hotpath ## All tiers, on the kernel that the lab builds.
+
+fuzz: setup ## Let libFuzzer play the other side of a virtqueue for ten minutes.
+	@Tests/Fuzz/run 600
+
+fuzz-short: setup
+	@Tests/Fuzz/run 60
 
 soak: tests ## What takes long, in the lab: a gigabyte through a file system on a disk that is served.
 	@Tests/tier soak

@@ -8,7 +8,7 @@ extension PackedQueueDevice {
   /// - Parameter translator: Finds indirect tables; ``NoTranslation`` where there are none.
   /// - Returns: Nil when nothing is available.
   /// - Throws: What the driver did wrong; the queue is then broken.
-  @inlinable
+  @inlinable @inline(__always)
   public mutating func take<Translator: IOVATranslator & ~Copyable>(
     through translator: borrowing Translator
   ) throws(QueueError) -> QueueChain? {
@@ -38,7 +38,7 @@ extension PackedQueueDevice {
 
   /// A piece of the chain that was taken last.
   /// - Parameter index: Below its ``QueueChain/segmentCount``.
-  @inlinable
+  @inlinable @inline(__always)
   public func segment(_ index: Int) -> QueueSegment {
     precondition(index >= 0 && index < Int(segmentCount), "a piece of the chain that was taken last")
     return segments[UInt32(truncatingIfNeeded: index)]
@@ -81,7 +81,7 @@ extension PackedQueueDevice {
         guard slotCount == 1, flags & DescriptorFlags.next == 0 else {
           throw QueueError(.indirectNotAlone, at: index, value: descriptor.address)
         }
-        try append(table: descriptor, of: index, to: &walk, through: translator)
+        try Self.append(table: descriptor, of: index, features, to: &walk, through: translator)
         break
       }
       try walk.append(
@@ -98,9 +98,9 @@ extension PackedQueueDevice {
   }
 
   /// Takes the pieces out of a table of its own, one after the other.
-  @inlinable
-  func append<Translator: IOVATranslator & ~Copyable>(
-    table reference: RingDescriptor, of index: UInt32, to walk: inout ChainWalk,
+  @inlinable @inline(never)
+  static func append<Translator: IOVATranslator & ~Copyable>(
+    table reference: RingDescriptor, of index: UInt32, _ features: QueueFeatures, to walk: inout ChainWalk,
     through translator: borrowing Translator
   ) throws(QueueError) {
     guard features.contains(.indirectDescriptors) else {

@@ -8,7 +8,7 @@ extension PackedQueueDevice {
   /// - Parameters:
   ///   - chain: In flight.
   ///   - writtenByteCount: How many bytes were written, from the first writable one on without a gap.
-  @inlinable
+  @inlinable @inline(__always)
   public mutating func complete(_ chain: QueueChain, writtenByteCount: UInt32) {
     let id = UInt32(chain.id)
     precondition(id < count && ledger.isInFlight(id), "a chain in flight is completed once")
@@ -17,9 +17,14 @@ extension PackedQueueDevice {
       let slotCount = ledger.complete(id)
       use(id, writtenByteCount, slotCount)
     } else {
-      ledger.hold(id, writtenByteCount: writtenByteCount)
-      while let held = ledger.releaseOldest() { use(held.id, held.writtenByteCount, held.slotCount) }
+      completeInOrder(id, writtenByteCount)
     }
+  }
+
+  @inlinable @inline(never)
+  mutating func completeInOrder(_ id: UInt32, _ writtenByteCount: UInt32) {
+    ledger.hold(id, writtenByteCount: writtenByteCount)
+    while let held = ledger.releaseOldest() { use(held.id, held.writtenByteCount, held.slotCount) }
   }
 
   /// Writes the next used entry, and skips as many as the chain has.
@@ -46,7 +51,7 @@ extension PackedQueueDevice {
 
   /// Shows the driver what was completed.
   /// - Returns: Whether the driver wants an interrupt for it; send it then.
-  @inlinable
+  @inlinable @inline(__always)
   public mutating func publish() -> Bool {
     if failure != nil || (completed.index == published.index && completed.wrap == published.wrap) {
       return false

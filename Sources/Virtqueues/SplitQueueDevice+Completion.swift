@@ -8,7 +8,7 @@ extension SplitQueueDevice {
   /// - Parameters:
   ///   - chain: In flight.
   ///   - writtenByteCount: How many bytes were written, from the first writable one on without a gap.
-  @inlinable
+  @inlinable @inline(__always)
   public mutating func complete(_ chain: QueueChain, writtenByteCount: UInt32) {
     let id = UInt32(chain.id)
     precondition(id <= mask && ledger.isInFlight(id), "a chain in flight is completed once")
@@ -17,9 +17,14 @@ extension SplitQueueDevice {
       _ = ledger.complete(id)
       use(id, writtenByteCount)
     } else {
-      ledger.hold(id, writtenByteCount: writtenByteCount)
-      while let held = ledger.releaseOldest() { use(held.id, held.writtenByteCount) }
+      completeInOrder(id, writtenByteCount)
     }
+  }
+
+  @inlinable @inline(never)
+  mutating func completeInOrder(_ id: UInt32, _ writtenByteCount: UInt32) {
+    ledger.hold(id, writtenByteCount: writtenByteCount)
+    while let held = ledger.releaseOldest() { use(held.id, held.writtenByteCount) }
   }
 
   /// Writes the next entry of the used ring.
@@ -35,7 +40,7 @@ extension SplitQueueDevice {
 
   /// Shows the driver what was completed.
   /// - Returns: Whether the driver wants an interrupt for it; send it then.
-  @inlinable
+  @inlinable @inline(__always)
   public mutating func publish() -> Bool {
     if completed == published || failure != nil { return false }
     let count = UInt16(truncatingIfNeeded: completed &- published)
