@@ -10,7 +10,7 @@ STATIC := -c release --static-swift-stdlib --scratch-path .build/static -Xswiftc
 LAB := Tests/Lab/lab
 LOOPS := HotLoops IOVALoops SharesBenchmark VirtqueueLoops
 
-.PHONY: help smoke test check setup release tests lint kernel-tests device-tests release-tests sanitizers bench hotpath \
+.PHONY: help smoke test check setup release tests lint kernel-tests device-tests release-tests sanitizers soak bench hotpath \
   hot-loops mapping-benchmark fuzz fuzz-short clean
 
 help: ## Say what there is.
@@ -61,6 +61,9 @@ fuzz: setup ## Let libFuzzer play the other side of a virtqueue for ten minutes.
 
 fuzz-short: setup
 	@Tests/Fuzz/run 60
+
+soak: tests ## What takes long, in the lab: a gigabyte through a file system on a disk that is served.
+	@Tests/tier soak
 
 lint: setup ## Style, as CI checks it.
 	swift format lint --strict --recursive Sources Tests Examples Benchmarks Package.swift

@@ -70,7 +70,13 @@ let package = Package(
     module(
       "DeviceSimulation",
       needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+    module(
+      "VDUSE",
+      needs: ["Virtqueues", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", "CMMIO", system]),
     // L6
+    module(
+      "VDUSEBlock", path: "Examples/VDUSEBlock",
+      needs: ["VDUSE", "Virtqueues", "DMACore", "LinuxHandles", system]),
     module(
       "EduDriver", path: "Examples/EduDriver",
       needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
@@ -88,14 +94,17 @@ let package = Package(
     .executableTarget(
       name: "vfioctl",
       dependencies: [
-        "VFIO", "IOMMUFD", "DeviceSimulation", "SmokeChecks", "DriverCore", "PCIBus", "DMACore",
-        "LinuxHandles", system,
+        "VFIO", "IOMMUFD", "DeviceSimulation", "SmokeChecks", "VDUSEBlock", "VDUSE", "Virtqueues",
+        "DriverCore",
+        "PCIBus", "DMACore", "LinuxHandles", system,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], path: "Sources/vfioctl", swiftSettings: strict),
     // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.
     .target(name: "CTestSupport", path: "Tests/CTestSupport"),
     // The kernel's test interface of iommufd.
     .target(name: "CMockIOMMU", dependencies: ["CLinuxABI"], path: "Tests/CMockIOMMU"),
+    // A driver of a device on the vdpa bus, in place of a virtual machine's.
+    .target(name: "CVhostVDPA", path: "Tests/CVhostVDPA"),
     .target(
       name: "TestSupport", dependencies: ["CTestSupport", "PCIBus", "LinuxHandles", system],
       path: "Tests/TestSupport",
@@ -122,12 +131,16 @@ let package = Package(
       name: "RingFuzz", dependencies: ["Virtqueues", "DMACore", "LinuxHandles"], path: "Tests/Fuzz/RingFuzz",
       swiftSettings: strict),
     tests("IOMMUFDTests", needs: ["IOMMUFD", "DMACore", "LinuxHandles", system]),
+    tests(
+      "VDUSETests",
+      needs: ["VDUSEBlock", "VDUSE", "Virtqueues", "DMACore", "LinuxHandles", "CLinuxABI", system]),
     tests("VFIOTests", needs: ["VFIO", "IOMMUFD", "PCIBus", "DMACore"]),
     tests("VFIOCTLTests", needs: ["vfioctl"]),
     tests(
       "KernelTests",
       needs: [
-        "CMockIOMMU", "IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
+        "CMockIOMMU", "CVhostVDPA", "IOMMUFD", "VFIO", "VDUSEBlock", "VDUSE", "Virtqueues", "DMACore",
+        "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
       ]),
     tests(
       "DeviceTests",

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE 1
 #include "abi_sockets.h"
+#include "abi_netlink.h"
 
+#include <linux/netlink.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -124,3 +126,13 @@ int abi_socket_peer(int fd, int32_t *process, uint32_t *user, uint32_t *group) {
 }
 
 int abi_socket_shut_down(int fd) { return abi_result(shutdown(fd, SHUT_RDWR)); }
+
+int abi_netlink_open(void) {
+  int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
+  if (fd < 0) return -errno;
+  // Both may fail on old kernels, which then say less.
+  int on = 1;
+  (void)setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof(on));
+  (void)setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof(on));
+  return fd;
+}

@@ -17,6 +17,14 @@ int abi_poll_readable(int fd, int64_t nanoseconds) {
   return abi_result(ppoll(&entry, 1, &limit, NULL));
 }
 
+int abi_punch_hole(int fd, uint64_t offset, uint64_t count) {
+  return abi_result(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)count));
+}
+
+int abi_zero_range(int fd, uint64_t offset, uint64_t count) {
+  return abi_result(fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)count));
+}
+
 int abi_dup_over(int fd, int number) { return abi_result(dup3(fd, number, O_CLOEXEC)); }
 
 int abi_memory_file(const char *name, int byte, uint64_t byteCount) {

@@ -72,8 +72,12 @@ public struct EventPoll: ~Copyable, Sendable {
 
 extension EventPoll {
   /// Watches any descriptor.
-  /// - Parameter edges: Whether it is ready once for each change, and not for as long as it can be read.
-  borrowing func add(
+  /// - Parameters:
+  ///   - watched: Stays open until it is removed, or the instance goes.
+  ///   - token: What ``waitForTokens(_:_:)`` calls it.
+  ///   - edges: Whether it is ready once for each change, and not for as long as it can be read.
+  /// - Throws: `KernelError` for `epoll_ctl`: `EEXIST` where it is watched already.
+  public borrowing func add(
     _ watched: borrowing OwnedDescriptor, token: UInt64, edges: Bool = false
   ) throws(KernelError) {
     let (epoll, fd) = (descriptor.rawValue, watched.rawValue)
@@ -89,8 +93,12 @@ extension EventPoll {
   /// Waits, and calls `body` with the token of each that is ready.
   ///
   /// This is the way of every interrupt, so it does not go through ``kernelCall(_:on:_:)`` in release builds.
+  /// - Parameters:
+  ///   - milliseconds: Negative without an end.
+  ///   - body: Takes what is there; nothing is taken here.
+  /// - Returns: How many were ready; 0 when the time is over, or where a signal came.
   @inlinable @inline(__always)
-  borrowing func waitForTokens(
+  public borrowing func waitForTokens(
     _ milliseconds: Int64, _ body: (UInt64) -> Void
   ) throws(KernelError) -> Int {
     #if DEBUG

@@ -23,7 +23,7 @@ enum Main {
 struct VFIOCTL: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "vfioctl",
-    abstract: "Look at PCI functions, lend them to userspace, and smoke-test them.",
+    abstract: "Look at PCI functions, lend them to userspace, smoke-test them, and serve virtio devices.",
     discussion: """
       A function is named by its address, as lspci prints it: 0000:00:02.0, or 00:02.0.
       Looking needs no rights; binding and smoke-testing need root, or the right to the nodes.
@@ -31,6 +31,6 @@ struct VFIOCTL: ParsableCommand {
     version: "0.1.0",
     subcommands: [
       ListCommand.self, ShowCommand.self, GroupsCommand.self, BindCommand.self, UnbindCommand.self,
-      RestoreCommand.self, SmokeCommand.self, SharesCommand.self, ObjectsCommand.self,
+      RestoreCommand.self, SmokeCommand.self, SharesCommand.self, ObjectsCommand.self, ServeCommand.self,
     ])
 }

@@ -10,11 +10,15 @@ enum KernelNames {
     "abi_iommufd_hwpt.h": "linux/iommufd.h", "abi_iommufd_info.h": "linux/iommufd.h",
     "abi_iommufd_viommu.h": "linux/iommufd.h",
     "abi_iommufd_ioas.h": "linux/iommufd.h",
-    "abi_dma_buf.h": "linux/dma-buf.h",
+    "abi_dma_buf.h": "linux/dma-buf.h", "abi_vduse.h": "linux/vduse.h", "abi_vdpa.h": "linux/vdpa.h",
+    "abi_netlink.h": "linux/genetlink.h",
   ]
 
   /// Our headers that mirror none: they may not declare a structure or a number of the kernel.
   static let ownHeaders: Set = ["CLinuxABI.h", "abi_syscalls.h", "abi_sockets.h"]
+
+  /// Those that declare no structure.
+  static let numbersAlone: Set = ["abi_vdpa.h"]
 
   /// Ours of calls that no released kernel has: the lab's patches bring them, and its tests make the calls.
   static let unreleasedHeaders: Set = ["abi_vfio_pasid.h"]
@@ -49,6 +53,9 @@ enum KernelNames {
 
   /// The only holes that the kernel itself has: before these fields.
   static let holes: Set = ["abi_vfio_iommu_type1_info_cap_migration.pgsize_bitmap"]
+
+  /// The only structures of which the kernel leaves the end without a name.
+  static let openEnds: Set = ["abi_vduse_iotlb_entry", "abi_vduse_vq_info"]
 
   /// `abi_iommu_ioas_map` is `iommu_ioas_map`.
   static func structure(_ ours: String) -> String { String(ours.dropFirst("abi_".count)) }

@@ -6,6 +6,8 @@ import LinuxHandles
 public enum CapabilityFixture {
   /// The numbers of the kernel (include/uapi/linux/capability.h).
   public enum Capability: CInt, Sendable {
+    /// Networks: interfaces, routes, generic netlink.
+    case networkAdministration = 12
     /// Memory locked beyond the limit.
     case memoryLock = 14
     /// I/O ports and devices without an IOMMU.

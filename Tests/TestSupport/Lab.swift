@@ -15,6 +15,9 @@ public enum Lab {
     ProcessInfo.processInfo.environment["SWIFT_VFIO_LAB_KERNEL"] ?? "built"
   }
 
+  /// Whether tests take their time: `make soak`.
+  public static var isSoak: Bool { ProcessInfo.processInfo.environment["SWIFT_VFIO_SOAK"] == "yes" }
+
   /// Where the debug build of the example of delegation is.
   public static var delegation: String {
     ProcessInfo.processInfo.environment["SWIFT_VFIO_DELEGATION"] ?? "/bin/Delegation"

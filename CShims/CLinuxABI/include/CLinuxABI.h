@@ -13,4 +13,7 @@
 #include "abi_iommufd_viommu.h"
 #include "abi_iommufd_ioas.h"
 #include "abi_dma_buf.h"
+#include "abi_vduse.h"
+#include "abi_vdpa.h"
+#include "abi_netlink.h"
 #include "abi_sockets.h"

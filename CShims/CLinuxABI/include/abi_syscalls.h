@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -46,6 +47,20 @@ ABI_INLINE int64_t abi_pread(int fd, void *bytes, uint64_t count, uint64_t offse
 ABI_INLINE int64_t abi_pwrite(int fd, const void *bytes, uint64_t count, uint64_t offset) {
   return abi_result64(pwrite(fd, bytes, count, (off_t)offset));
 }
+/// `parts` are `iovec`s, at most 1024 (IOV_MAX), in memory of this process.
+ABI_INLINE int64_t abi_preadv(int fd, const struct iovec *parts, uint64_t count, uint64_t offset) {
+  return abi_result64(preadv(fd, parts, (int)count, (off_t)offset));
+}
+ABI_INLINE int64_t abi_pwritev(int fd, const struct iovec *parts, uint64_t count, uint64_t offset) {
+  return abi_result64(pwritev(fd, parts, (int)count, (off_t)offset));
+}
+/// The length of a file, or of the medium of a block device.
+ABI_INLINE int64_t abi_file_size(int fd) { return abi_result64(lseek(fd, 0, SEEK_END)); }
+ABI_INLINE int abi_fdatasync(int fd) { return abi_result(fdatasync(fd)); }
+/// Both keep the file's length, and let the bytes read as zeroes; the first one gives their storage back. Out of line:
+/// fallocate is a GNU extension.
+int abi_punch_hole(int fd, uint64_t offset, uint64_t count);
+int abi_zero_range(int fd, uint64_t offset, uint64_t count);
 ABI_INLINE int abi_fsync(int fd) { return abi_result(fsync(fd)); }
 ABI_INLINE int abi_flock(int fd, int operation) { return abi_result(flock(fd, operation)); }
 ABI_INLINE int abi_mkdir(const char *path, unsigned mode) { return abi_result(mkdir(path, mode)); }

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CLinuxABI
+internal import LinuxHandles
+
+/// The counter on which a queue's thread sleeps: the driver's kicks and the orders of the control thread wake it.
+///
+/// Not an `EventFD`, since reading this one blocks: sleeping and taking the count are one call.
+struct QueueKick: ~Copyable, Sendable {
+  let descriptor: OwnedDescriptor
+
+  init() throws(KernelError) {
+    descriptor = OwnedDescriptor(adopting: try kernelCall("eventfd") { abi_eventfd(0, 0) })
+  }
+
+  /// Sleeps until it is woken; at once where it was since the last time.
+  func wait() {
+    let fd = descriptor.rawValue
+    var count: UInt64 = 0
+    // Reading an open counter fails only for a signal, after which the caller looks around as after a kick.
+    _ = unsafe abi_read(fd, &count, 8)
+  }
+
+  /// As the other one, for a while.
+  func wait(for limit: Duration) {
+    let (seconds, attoseconds) = limit.components
+    if abi_poll_readable(descriptor.rawValue, seconds * 1_000_000_000 + attoseconds / 1_000_000_000) > 0 {
+      wait()
+    }
+  }
+
+  func wake() { EventFD.wake(descriptor.rawValue) }
+}

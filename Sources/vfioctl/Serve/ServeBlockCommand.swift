@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import ArgumentParser
+internal import LinuxHandles
+internal import VDUSE
+internal import VDUSEBlock
+
+/// The command `vfioctl serve block --file IMAGE`.
+struct ServeBlockCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "block", abstract: "Serve a disk image as /dev/vda, or the next free letter.",
+    discussion: """
+      Runs until SIGINT or SIGTERM, then takes the disk away; what was written and not yet flushed by its file \
+      system goes to the image first. A server that was killed leaves the disk in place, with its requests waiting: \
+      the same command goes on where it ended.
+
+      Needs the modules vduse and virtio_vdpa, and root.
+      """)
+
+  @Option(help: "The image: a file or a block device.")
+  var file: String
+  @Option(help: "The device's name on the vdpa bus.")
+  var name = "disk0"
+  @Flag(help: "Write nothing; the driver sees a disk that cannot be written.")
+  var readOnly = false
+  @Option(help: "How many queues, each with a thread.")
+  var queues = 1
+  @Option(help: "How many entries each queue has at most: a power of two.")
+  var queueSize = 256
+  @Option(help: "Which driver gets the device: virtio_vdpa, or vhost_vdpa for a virtual machine's use.")
+  var driver = "virtio_vdpa"
+  @Option(help: "Where the requests in flight are noted, for a server after this one.")
+  var log: String?
+
+  func validate() throws {
+    guard (1...64).contains(queues) else { throw ValidationError("--queues is 1 to 64") }
+    guard (4...1024).contains(queueSize), queueSize & (queueSize - 1) == 0 else {
+      throw ValidationError("--queue-size is a power of two, 4 to 1024")
+    }
+  }
+
+  func run() throws {
+    try reportingFailures {
+      let end = EndSignals()
+      let image = try DiskImage(path: file, isReadOnly: readOnly)
+      let service = BlockService(image, identity: name, queueCount: queues, queueSize: queueSize)
+      let disk = try PresentedDevice(
+        service.description(name: name), service, queueSize: service.maximumQueueSize,
+        logPath: log ?? "/run/vduse-\(name).log"
+      ) { StandardError.print("vfioctl: \($0)") }
+      try disk.attach(to: driver)
+      print(
+        "serving \(file) as \(name): \(image.sectorCount) sectors, \(disk.isRecovered ? "resumed" : "new")")
+      StandardOutput.flush()
+      end.wait()
+      try disk.remove()
+    }
+  }
+}
