@@ -59,6 +59,7 @@ let package = Package(
     module("PCIBus", needs: ["LinuxHandles", "CLinuxABI", "CLibPCI", "CPCINames", system]),
     // L3
     module("IOMMUFD", needs: ["DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system]),
+    module("SoftwareIOTLB", needs: ["DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system]),
     module("DriverCore", needs: ["PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
     // L4
     module(
@@ -115,6 +116,9 @@ let package = Package(
         "LinuxHandles", system,
       ]),
     tests("ABITests", needs: []),
+    tests(
+      "SoftwareIOTLBTests",
+      needs: ["SoftwareIOTLB", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system]),
     tests("IOMMUFDTests", needs: ["IOMMUFD", "DMACore", "LinuxHandles", system]),
     tests("VFIOTests", needs: ["VFIO", "IOMMUFD", "PCIBus", "DMACore"]),
     tests("VFIOCTLTests", needs: ["vfioctl"]),
