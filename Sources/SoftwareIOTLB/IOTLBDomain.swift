@@ -35,14 +35,23 @@ public final class IOTLBDomain: AddressSpace {
 
   struct Window: ~Copyable {
     var slots: BounceWindow
-    var lentCount = 0
+    var lent: [IOVARange] = []
+
+    /// Refuses slots of windows that are lent: they are others' alone.
+    func check(_ slot: BounceSlot) throws(IOTLBError) {
+      guard !lent.isEmpty, lent.contains(where: { $0.start <= slot.iova && slot.iova <= $0.last }) else {
+        return
+      }
+      throw IOTLBError(.notMapped, slot.iova, slot.byteCount)
+    }
   }
 
   /// Makes a domain with nothing mapped.
+  /// - Parameter label: For messages, and the name of the file as `/proc/self/maps` shows it.
   /// - Throws: `KernelError`: `EINVAL` for a layout that is not of whole pages, or longer than 16 TiB; for
   ///   `memfd_create`, `ftruncate`, `fcntl`, `mmap` or `madvise`.
   public init(_ layout: IOTLBLayout = .usual, label: String = "software IOTLB") throws(KernelError) {
-    let memory = try IOTLBMemory(layout)
+    let memory = try IOTLBMemory(layout, named: label)
     self.memory = memory
     self.label = label
     window = Mutex(Window(slots: BounceWindow(layout.bounceRange, of: memory)))
@@ -70,6 +79,7 @@ public final class IOTLBDomain: AddressSpace {
   /// Ends a mapping; see ``BounceWindow/unmap(_:)``.
   public func unmap(_ slot: BounceSlot) throws(IOTLBError) {
     try window.withLock { window throws(IOTLBError) in
+      try window.check(slot)
       try window.slots.unmap(slot)
     }
   }
@@ -77,6 +87,7 @@ public final class IOTLBDomain: AddressSpace {
   /// Copies for the device; see ``BounceWindow/syncForDevice(_:_:)``.
   public func syncForDevice(_ slot: BounceSlot, _ bytes: Range<Int>? = nil) throws(IOTLBError) {
     try window.withLock { window throws(IOTLBError) in
+      try window.check(slot)
       try window.slots.syncForDevice(slot, bytes)
     }
   }
@@ -84,6 +95,7 @@ public final class IOTLBDomain: AddressSpace {
   /// Copies from the device; see ``BounceWindow/syncForCPU(_:_:)``.
   public func syncForCPU(_ slot: BounceSlot, _ bytes: Range<Int>? = nil) throws(IOTLBError) {
     try window.withLock { window throws(IOTLBError) in
+      try window.check(slot)
       try window.slots.syncForCPU(slot, bytes)
     }
   }
@@ -104,7 +116,7 @@ public final class IOTLBDomain: AddressSpace {
       let range = try? window.slots.allocator.allocate(
         byteCount: UInt64(byteCount), alignment: UInt64(SlotTable.pageByteCount))
       guard let range else { return nil }
-      window.lentCount += 1
+      window.lent.append(range)
       return range
     }
     guard let range else {
@@ -118,7 +130,7 @@ public final class IOTLBDomain: AddressSpace {
   func takeBack(_ range: IOVARange) {
     memory.table.forget(range, isEmptied: false)
     window.withLock { window in
-      window.lentCount -= 1
+      window.lent.removeAll { $0 == range }
       do throws(IOVAAllocator.Failure) {
         try window.slots.allocator.deallocate(range)
       } catch {
@@ -134,10 +146,10 @@ public final class IOTLBDomain: AddressSpace {
   /// - Throws: `KernelError`: `EBUSY` while a window is lent; nothing changes then.
   public func resetBounceMap() throws(KernelError) {
     try window.withLock { window throws(KernelError) in
-      guard window.lentCount == 0 else {
+      guard window.lent.isEmpty else {
         throw KernelError(
           operation: "reset bounce map", errno: .resourceBusy, subject: label,
-          remedy: "\(window.lentCount) windows are lent; let them go first")
+          remedy: "\(window.lent.count) windows are lent; let them go first")
       }
       memory.table.forget(layout.bounceRange, isEmptied: true)
       memory.empty(layout.bounceRange)

@@ -12,8 +12,10 @@ public final class IOTLBFile: Sendable {
   /// Makes a file in memory whose length nobody can change: whoever maps it cannot pull it away from under us.
   /// - Throws: `KernelError` for `memfd_create`, `ftruncate` or `fcntl`.
   init(named name: String, byteCount: Int) throws(KernelError) {
+    // The kernel takes 249 bytes; a character may have four.
+    let short = String(name.prefix(60))
     let file = OwnedDescriptor(
-      adopting: try kernelCall("memfd_create", on: name) { unsafe abi_memfd_create(name) })
+      adopting: try kernelCall("memfd_create", on: name) { unsafe abi_memfd_create(short) })
     let fd = file.rawValue
     try kernelCall("ftruncate", on: "\(byteCount) bytes") { abi_ftruncate(fd, UInt64(byteCount)) }
     try kernelCall("fcntl", on: "F_ADD_SEALS") { abi_seal_size(fd) }

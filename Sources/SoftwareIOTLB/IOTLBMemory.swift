@@ -16,11 +16,11 @@ final class IOTLBMemory: Sendable {
 
   /// - Throws: `KernelError`: `EINVAL` for a layout that is none; for `memfd_create`, `ftruncate`, `fcntl`, `mmap` or
   ///   `madvise`.
-  init(_ layout: IOTLBLayout) throws(KernelError) {
+  init(_ layout: IOTLBLayout, named name: String) throws(KernelError) {
     let byteCount = try layout.checkedByteCount()
     let tableByteCount = SlotTable.byteCount(for: byteCount)
     self.layout = layout
-    file = try IOTLBFile(named: "swift-vfio-iotlb", byteCount: byteCount)
+    file = try IOTLBFile(named: name, byteCount: byteCount)
     mapping = try file.mapping(at: 0, byteCount: byteCount)
     words = try MappedMemory.anonymous(byteCount: tableByteCount)
     table = unsafe SlotTable(

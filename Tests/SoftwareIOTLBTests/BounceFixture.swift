@@ -68,9 +68,8 @@ struct RawDeviceSide: ~Copyable {
 
   /// The pages in which a byte occurs.
   func pages(with byte: UInt8) -> [Int] {
-    let bytes = unsafe UnsafeRawBufferPointer(start: mapping.baseAddress, count: mapping.byteCount)
-    return stride(from: 0, to: bytes.count, by: 4096).filter { start in
-      unsafe memchr(bytes.baseAddress! + start, CInt(byte), 4096) != nil
+    stride(from: 0, to: mapping.byteCount, by: 4096).filter { start in
+      unsafe memchr(mapping.baseAddress + start, CInt(byte), 4096) != nil
     }.map { $0 / 4096 }
   }
 

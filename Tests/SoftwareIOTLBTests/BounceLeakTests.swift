@@ -15,6 +15,7 @@ import Testing
     if direction == .fromDevice { try RawDeviceSide(of: domain).fill(slot.iova, 4096, with: secret) }
     try domain.unmap(slot)
     try #require(try RawDeviceSide(of: domain).pages(with: secret) == [1])
+    try #require(buffer.bytes == [UInt8](repeating: secret, count: 4096))
     return domain
   }
 
@@ -47,6 +48,7 @@ import Testing
     let slot = try unsafe domain.map(part, .bidirectional)
     #expect(try RawDeviceSide(of: domain).pages(with: secret) == [])
     try domain.unmap(slot)
+    #expect(page.bytes.count(where: { $0 == secret }) == 8192 - 200)
   }
 
   /// A device that writes less than it was given memory for does not hand one driver's bytes to another.
@@ -66,8 +68,8 @@ import Testing
     try domain.resetBounceMap()
     #expect(try RawDeviceSide(of: domain).pages(with: 0x11) == [])
     #expect(refusal { () throws(IOTLBError) in try domain.unmap(slot) } == .notMapped)
-    let whole = try domain.map(try DriverBuffer(4096), .fromDevice)
-    #expect(try IOTLBView(of: domain).takeFault() == nil)
-    try domain.unmap(whole)
+    let whole = try DriverBuffer(4096, filledWith: 0x22)
+    try domain.unmap(try domain.map(whole, .fromDevice))
+    #expect(whole.bytes == [UInt8](repeating: 0, count: 4096))
   }
 }

@@ -47,10 +47,15 @@ import Testing
       default: try transfer(view, &mappings[index], &numbers, comment)
       }
     }
-    for mapping in mappings { try window.unmap(mapping.slot) }
-    // All pages are free again.
-    let all = try DriverBuffer(10 * 4096)
-    try window.unmap(try window.map(all, .bidirectional))
+    for mapping in mappings {
+      try window.unmap(mapping.slot)
+      try #require(
+        mapping.buffer.bytes == (mapping.slot.direction == .toDevice ? mapping.driver : mapping.device))
+    }
+    // All pages are free again, and hold nothing.
+    let all = try DriverBuffer(10 * 4096, filledWith: 1)
+    try window.unmap(try window.map(all, .fromDevice))
+    #expect(all.bytes == [UInt8](repeating: 0, count: 10 * 4096))
   }
 
   private func map(

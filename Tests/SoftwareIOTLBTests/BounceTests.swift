@@ -88,7 +88,7 @@ import Testing
     try domain.unmap(to)
     #expect(code(to.iova, 100) == .notMapped)
     try domain.unmap(from)
-    #expect(view.takeFault() == nil)
+    #expect(write.bytes == read.bytes && view.takeFault() == nil)
   }
 
   @Test func unmapOfWhatIsNotMapped() throws {
@@ -117,6 +117,7 @@ import Testing
       #expect(refusal { () throws(IOTLBError) in try domain.syncForDevice(slot, bytes) } == .pastTheEnd)
     }
     try domain.unmap(slot)
+    #expect(buffer.bytes == [UInt8](repeating: 0, count: 5000))
     #expect(code(start, 5000, .bidirectional) == [.notMapped, .notMapped, .notMapped])
   }
 
@@ -155,6 +156,7 @@ import Testing
     for slot in slots { try domain.unmap(slot) }
     let largest = try DriverBuffer(15 * 4096)
     try domain.unmap(try domain.map(largest, .bidirectional))
+    #expect(largest.bytes == [UInt8](repeating: 0, count: 15 * 4096))
     for (byteCount, offset) in [(15 * 4096, 1), (15 * 4096 + 1, 0), (1 << 20, 0)] {
       let buffer = try DriverBuffer(byteCount, at: offset)
       #expect(refusal { () throws(IOTLBError) in _ = try domain.map(buffer, .toDevice) } == .wrongSize)
