@@ -112,8 +112,8 @@ let package = Package(
     tests(
       "DriverTests",
       needs: [
-        "DeviceSimulation", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
-        "LinuxHandles", system,
+        "DeviceSimulation", "EduDriver", "SmokeChecks", "SoftwareIOTLB", "DriverCore", "PCIBus", "DMACore",
+        "DeviceRegisters", "LinuxHandles", system,
       ]),
     tests("ABITests", needs: []),
     tests(
