@@ -81,7 +81,10 @@ let package = Package(
     // L7: join a driver and a backend
     module(
       "SwiftVFIO",
-      needs: ["VFIO", "IOMMUFD", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
+      needs: [
+        "VFIO", "IOMMUFD", "SoftwareIOTLB", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles",
+        system,
+      ]),
     module(
       "SmokeChecks",
       needs: ["EduDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
@@ -121,6 +124,7 @@ let package = Package(
       needs: ["SoftwareIOTLB", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system]),
     tests("IOMMUFDTests", needs: ["IOMMUFD", "DMACore", "LinuxHandles", system]),
     tests("VFIOTests", needs: ["VFIO", "IOMMUFD", "PCIBus", "DMACore"]),
+    tests("SwiftVFIOTests", needs: ["SwiftVFIO", "PCIBus", "DMACore", "LinuxHandles", system]),
     tests("VFIOCTLTests", needs: ["vfioctl"]),
     tests(
       "KernelTests",
