@@ -82,7 +82,8 @@ let package = Package(
     module(
       "SwiftVFIO",
       needs: [
-        "VFIO", "IOMMUFD", "SoftwareIOTLB", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles",
+        "VFIO", "IOMMUFD", "SoftwareIOTLB", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
+        "LinuxHandles",
         system,
       ]),
     module(
@@ -153,6 +154,11 @@ let package = Package(
     .executableTarget(
       name: "GuardLoops", dependencies: ["CTwins", "DeviceRegisters", "LinuxHandles"],
       path: "Benchmarks/Guard", exclude: ["README.md", "run"], swiftSettings: strict),
+    // What a bounce buffer costs; Benchmarks/Bounce/run counts.
+    .target(name: "CTwinsBounce", path: "Benchmarks/CTwins-Bounce"),
+    .executableTarget(
+      name: "BounceBenchmark", dependencies: ["CTwins", "CTwinsBounce", "SoftwareIOTLB", "LinuxHandles"],
+      path: "Benchmarks/Bounce", exclude: ["README.md", "run"], swiftSettings: strict),
     benchmark(
       "MappingBenchmark", path: "Mapping",
       needs: ["CTwinsMapping", "VFIO", "IOMMUFD", "PCIBus", "DMACore", "LinuxHandles"]),

@@ -144,14 +144,14 @@ struct SlotTable: @unchecked Sendable {
 
   @usableFromInline @inline(never)
   func claimPages(from first: UInt64, _ offset: Int, _ end: Int, _ isCopied: Bool) {
-    let count = (end + Self.offsetMask) >> Int(Self.pageShift)
+    let last = first &+ UInt64(truncatingIfNeeded: (end &- 1) &>> Int(Self.pageShift))
     claim(first, of: first, offset, Self.pageByteCount, isCopied)
-    var index = 1
-    while index < count {
-      let upper = min(end - index << Int(Self.pageShift), Self.pageByteCount)
-      claim(first + UInt64(index), of: first, 0, upper, isCopied)
-      index += 1
+    var page = first &+ 1
+    while page < last {
+      claim(page, of: first, 0, Self.pageByteCount, isCopied)
+      page &+= 1
     }
+    claim(last, of: first, 0, ((end &- 1) & Self.offsetMask) &+ 1, isCopied)
   }
 
   /// Zeroes what another buffer left in a page and is not overwritten next.
