@@ -59,6 +59,7 @@ let package = Package(
     module("PCIBus", needs: ["LinuxHandles", "CLinuxABI", "CLibPCI", "CPCINames", system]),
     // L3
     module("IOMMUFD", needs: ["DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system]),
+    module("SoftwareIOTLB", needs: ["DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system]),
     module("DriverCore", needs: ["PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
     module("Virtqueues", needs: ["DMACore", "DeviceRegisters", "CMMIO"]),
     // L4
@@ -87,7 +88,11 @@ let package = Package(
     // L7: join a driver and a backend
     module(
       "SwiftVFIO",
-      needs: ["VFIO", "IOMMUFD", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
+      needs: [
+        "VFIO", "IOMMUFD", "SoftwareIOTLB", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
+        "LinuxHandles",
+        system,
+      ]),
     module(
       "SmokeChecks",
       needs: ["EduDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
@@ -121,10 +126,13 @@ let package = Package(
     tests(
       "DriverTests",
       needs: [
-        "DeviceSimulation", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
-        "LinuxHandles", system,
+        "DeviceSimulation", "EduDriver", "SmokeChecks", "SoftwareIOTLB", "DriverCore", "PCIBus", "DMACore",
+        "DeviceRegisters", "LinuxHandles", system,
       ]),
     tests("ABITests", needs: []),
+    tests(
+      "SoftwareIOTLBTests",
+      needs: ["SoftwareIOTLB", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system]),
     tests("VirtqueuesTests", needs: ["Virtqueues", "DMACore", "LinuxHandles", system]),
     // What the fuzzer calls; Tests/Fuzz/run makes a program of it.
     .target(
@@ -135,6 +143,7 @@ let package = Package(
       "VDUSETests",
       needs: ["VDUSEBlock", "VDUSE", "Virtqueues", "DMACore", "LinuxHandles", "CLinuxABI", system]),
     tests("VFIOTests", needs: ["VFIO", "IOMMUFD", "PCIBus", "DMACore"]),
+    tests("SwiftVFIOTests", needs: ["SwiftVFIO", "PCIBus", "DMACore", "LinuxHandles", system]),
     tests("VFIOCTLTests", needs: ["vfioctl"]),
     tests(
       "KernelTests",
@@ -164,6 +173,11 @@ let package = Package(
     .executableTarget(
       name: "GuardLoops", dependencies: ["CTwins", "DeviceRegisters", "LinuxHandles"],
       path: "Benchmarks/Guard", exclude: ["README.md", "run"], swiftSettings: strict),
+    // What a bounce buffer costs; Benchmarks/Bounce/run counts.
+    .target(name: "CTwinsBounce", path: "Benchmarks/CTwins-Bounce"),
+    .executableTarget(
+      name: "BounceBenchmark", dependencies: ["CTwins", "CTwinsBounce", "SoftwareIOTLB", "LinuxHandles"],
+      path: "Benchmarks/Bounce", exclude: ["README.md", "run"], swiftSettings: strict),
     benchmark(
       "MappingBenchmark", path: "Mapping",
       needs: ["CTwinsMapping", "VFIO", "IOMMUFD", "PCIBus", "DMACore", "LinuxHandles"]),

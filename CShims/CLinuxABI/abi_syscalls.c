@@ -44,6 +44,8 @@ int abi_memory_file(const char *name, int byte, uint64_t byteCount) {
   return fd;
 }
 
+int abi_memfd_create(const char *name) { return abi_result(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING)); }
+
 int abi_realpath(const char *path, char *buffer) {
   _Static_assert(PATH_MAX == 4096, "abi_realpath's buffer");
   return realpath(path, buffer) == NULL ? -errno : (int)strlen(buffer);

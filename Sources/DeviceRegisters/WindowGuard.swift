@@ -29,13 +29,13 @@ public struct WindowGuard: ~Copyable, @unchecked Sendable {
   /// nil; and forgets it.
   ///
   /// The pages concerned stay dead until the file is mapped over them again.
-  borrowing func take() -> Int? {
+  package borrowing func take() -> Int? {
     var offset: UInt64 = 0
     return unsafe cmmio_guard_take(entry, &offset) == 1 ? Int(offset) : nil
   }
 
   /// Makes ``take()`` answer the same once more.
-  borrowing func putBack(_ byteOffset: Int) { unsafe cmmio_guard_put_back(entry, UInt64(byteOffset)) }
+  package borrowing func putBack(_ byteOffset: Int) { unsafe cmmio_guard_put_back(entry, UInt64(byteOffset)) }
 
   deinit { unsafe cmmio_guard_close(entry) }
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 public import DMACore
-internal import DeviceRegisters
 public import LinuxHandles
 internal import Synchronization
 internal import SystemPackage
@@ -14,7 +13,7 @@ internal import SystemPackage
 ///
 /// Several simulated functions may share one. A transfer and `unmapPages` exclude each other, so that
 /// memory may be unmapped while a device is busy with it.
-public final class SimulatedAddressSpace: AddressSpace {
+public final class SimulatedAddressSpace: AddressSpace, DeviceView {
   /// What VT-d with a 39-bit width allows: all but the window of interrupt messages.
   /// - Source: /sys/kernel/iommu_groups/*/reserved_regions on an Intel machine (0xfee00000-0xfeefffff).
   public static let usualRanges = [
@@ -167,7 +166,7 @@ public final class SimulatedAddressSpace: AddressSpace {
   }
 
   /// Moves bytes on behalf of a device: all of them or none.
-  func readAsDevice(at iova: IOVA, into target: inout MutableRawSpan) -> Bool {
+  public func readAsDevice(at iova: IOVA, into target: inout MutableRawSpan) -> Bool {
     let byteCount = target.byteCount
     guard byteCount > 0 else { return true }
     return unsafe target.withUnsafeMutableBytes { bytes in
@@ -180,7 +179,7 @@ public final class SimulatedAddressSpace: AddressSpace {
   }
 
   /// Moves bytes on behalf of a device: all of them or none.
-  func writeAsDevice(_ source: RawSpan, at iova: IOVA) -> Bool {
+  public func writeAsDevice(_ source: RawSpan, at iova: IOVA) -> Bool {
     let byteCount = source.byteCount
     guard byteCount > 0 else { return true }
     return unsafe source.withUnsafeBytes { bytes in
@@ -213,26 +212,6 @@ public final class SimulatedAddressSpace: AddressSpace {
       }
       state.faults.append(DMAFault(iova: iova, byteCount: byteCount, access: access, reason: reason))
       return false
-    }
-  }
-}
-
-/// Copies as a bus does: an aligned word at once, so that the other side never sees half of it.
-@unsafe
-private func copyWords(from source: UnsafeRawPointer, to target: UnsafeMutableRawPointer, _ byteCount: Int) {
-  var place = 0
-  let difference = UInt(bitPattern: source) ^ UInt(bitPattern: target)
-  func copy<Word: RegisterWord>(_ type: Word.Type) {
-    unsafe Word.volatileStore(Word.volatileLoad(source + place), target + place)
-    place += MemoryLayout<Word>.size
-  }
-  while place < byteCount {
-    let misalignment = unsafe UInt(bitPattern: target + place) | difference
-    switch byteCount - place {
-    case 8... where misalignment & 7 == 0: copy(UInt64.self)
-    case 4... where misalignment & 3 == 0: copy(UInt32.self)
-    case 2... where misalignment & 1 == 0: copy(UInt16.self)
-    default: copy(UInt8.self)
     }
   }
 }

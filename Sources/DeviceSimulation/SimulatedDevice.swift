@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import DMACore
 internal import DeviceRegisters
 internal import DriverCore
 internal import LinuxHandles
@@ -14,12 +15,12 @@ final class SimulatedDevice: Sendable {
   private let model: any DeviceModel
 
   init(
-    _ model: any DeviceModel, at address: PCIAddress, space: SimulatedAddressSpace, clock: SimulatedClock
+    _ model: any DeviceModel, at address: PCIAddress, view: any DeviceView, clock: SimulatedClock
   ) throws(KernelError) {
     self.model = model
     self.address = address
     facts = model.facts
-    port = try SimulatedPort(facts, space: space, clock: clock)
+    port = try SimulatedPort(facts, view: view, clock: clock)
     model.attach(to: port)
   }
 

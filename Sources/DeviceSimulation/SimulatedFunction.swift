@@ -9,15 +9,15 @@ internal import SystemPackage
 
 /// A PCI function whose device is a ``DeviceModel`` in this process: drivers run with no hardware and no root.
 ///
-/// It behaves as VFIO does, with stricter memory (``SimulatedAddressSpace``): bus master is off at first and
-/// gates transfers and messages; INTx is masked when it fires; a vector that is not armed loses its
-/// interrupts; the MSI-X table reads as all ones. Armed vectors stay armed across a reset.
+/// It behaves as VFIO does, with stricter memory (``SimulatedAddressSpace``, where no other is given): bus
+/// master is off at first and gates transfers and messages; INTx is masked when it fires; a vector that is not
+/// armed loses its interrupts; the MSI-X table reads as all ones. Armed vectors stay armed across a reset.
 public struct SimulatedFunction: ~Copyable, PCIFunction {
   private let device: SimulatedDevice
   /// The device's time.
   public let clock: SimulatedClock
-  /// The address space with its list of faults.
-  public let simulatedAddressSpace: SimulatedAddressSpace
+  /// What its bus addresses mean.
+  public let addressSpace: any AddressSpace
 
   /// Plugs a model in.
   /// - Parameters:
@@ -30,13 +30,28 @@ public struct SimulatedFunction: ~Copyable, PCIFunction {
     _ model: any DeviceModel, at address: PCIAddress? = nil, addressSpace: SimulatedAddressSpace? = nil,
     clock: SimulatedClock? = nil
   ) throws(KernelError) {
+    let space = addressSpace ?? SimulatedAddressSpace()
+    try self.init(model, at: address, in: space, seeing: space, clock: clock)
+  }
+
+  /// Plugs a model in that transfers to and from the memory of any address space.
+  /// - Parameters:
+  ///   - model: In one function at a time.
+  ///   - address: Nil for 0000:00:04.0.
+  ///   - addressSpace: What the driver gets.
+  ///   - view: The device's side of it.
+  ///   - clock: Of this function alone; nil for one on which nothing takes time.
+  /// - Throws: `KernelError` for what the clock's thread needs, or for `eventfd`.
+  public init(
+    _ model: any DeviceModel, at address: PCIAddress? = nil, in addressSpace: any AddressSpace,
+    seeing view: any DeviceView, clock: SimulatedClock? = nil
+  ) throws(KernelError) {
     guard let address = address ?? PCIAddress("0000:00:04.0") else {
       preconditionFailure("this is how a PCI address is written")
     }
-    let space = addressSpace ?? SimulatedAddressSpace()
     let clock = if let clock { clock } else { try SimulatedClock() }
-    device = try SimulatedDevice(model, at: address, space: space, clock: clock)
-    simulatedAddressSpace = space
+    device = try SimulatedDevice(model, at: address, view: view, clock: clock)
+    self.addressSpace = addressSpace
     self.clock = clock
   }
 
@@ -53,8 +68,15 @@ public struct SimulatedFunction: ~Copyable, PCIFunction {
   /// Its configuration space, with the write masks of a real one.
   public var configuration: any ConfigurationSpace { SimulatedConfiguration(device) }
 
-  /// What its bus addresses mean.
-  public var addressSpace: any AddressSpace { simulatedAddressSpace }
+  /// The address space with its list of faults.
+  ///
+  /// A function that was plugged into an address space of another kind has none.
+  public var simulatedAddressSpace: SimulatedAddressSpace {
+    guard let space = addressSpace as? SimulatedAddressSpace else {
+      preconditionFailure("the function is in \(addressSpace.label), which is not simulated")
+    }
+    return space
+  }
 
   /// Opens a BAR; every access is a call of the model.
   /// - Throws: `KernelError`: `ENXIO` without such a BAR; `ENODEV` after removal.

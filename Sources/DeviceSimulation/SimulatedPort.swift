@@ -4,11 +4,11 @@ internal import DriverCore
 internal import LinuxHandles
 internal import Synchronization
 
-/// The bus between one model and its address space and interrupts, and whose turn it is to call the model.
+/// The bus between one model, its view of memory and its interrupts, and whose turn it is to call the model.
 ///
 /// Knows no model, so that a model may hold its port.
 final class SimulatedPort: DevicePort {
-  let space: SimulatedAddressSpace
+  private let view: any DeviceView
   let interrupts: SimulatedInterrupts
   let clock: SimulatedClock
   let configuration: Mutex<ConfigurationImage>
@@ -18,11 +18,11 @@ final class SimulatedPort: DevicePort {
   private let life = Atomic<Int>(0)
   private let removed = Atomic<Bool>(false)
 
-  init(_ facts: DeviceFacts, space: SimulatedAddressSpace, clock: SimulatedClock) throws(KernelError) {
+  init(_ facts: DeviceFacts, view: any DeviceView, clock: SimulatedClock) throws(KernelError) {
     poweredOn = ConfigurationImage(facts)
     configuration = Mutex(poweredOn)
     interrupts = try SimulatedInterrupts(vectorCounts: facts.vectorCounts)
-    self.space = space
+    self.view = view
     self.clock = clock
   }
 
@@ -67,7 +67,9 @@ final class SimulatedPort: DevicePort {
   private func mayTransfer(at iova: IOVA, _ byteCount: Int, _ access: DMAAccess) -> Bool {
     guard !isRemoved else { return false }
     if isBusMaster { return true }
-    space.record(DMAFault(iova: iova, byteCount: byteCount, access: access, reason: .busMasterOff))
+    // Other views keep what they blocked themselves; this is blocked by the function.
+    let fault = DMAFault(iova: iova, byteCount: byteCount, access: access, reason: .busMasterOff)
+    (view as? SimulatedAddressSpace)?.record(fault)
     return false
   }
 
@@ -77,12 +79,12 @@ final class SimulatedPort: DevicePort {
 
   func readMemory(at iova: IOVA, into target: inout MutableRawSpan) -> Bool {
     guard mayTransfer(at: iova, target.byteCount, .read) else { return false }
-    return space.readAsDevice(at: iova, into: &target)
+    return view.readAsDevice(at: iova, into: &target)
   }
 
   func writeMemory(_ source: RawSpan, at iova: IOVA) -> Bool {
     guard mayTransfer(at: iova, source.byteCount, .write) else { return false }
-    return space.writeAsDevice(source, at: iova)
+    return view.writeAsDevice(source, at: iova)
   }
 
   var enabledMessages: InterruptKind? {

@@ -6,4 +6,5 @@
 @_exported public import IOMMUFD
 @_exported public import LinuxHandles
 @_exported public import PCIBus
+@_exported public import SoftwareIOTLB
 @_exported public import VFIO

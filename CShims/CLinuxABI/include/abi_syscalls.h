@@ -37,6 +37,12 @@ ABI_INLINE int abi_dup(int fd) { return abi_result(fcntl(fd, F_DUPFD_CLOEXEC, 0)
 int abi_dup_over(int fd, int number);
 /// A file in memory of `byteCount` bytes that all are `byte`. Out of line as well.
 int abi_memory_file(const char *name, int byte, uint64_t byteCount);
+/// An empty file in memory, closed on exec, that takes seals. Out of line as well.
+/// Source: memfd_create(2), Linux 3.17.
+int abi_memfd_create(const char *name);
+ABI_INLINE int abi_ftruncate(int fd, uint64_t byteCount) { return abi_result(ftruncate(fd, (off_t)byteCount)); }
+/// Nobody can make the file shorter or longer any more, nor take this back (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW).
+ABI_INLINE int abi_seal_size(int fd) { return abi_result(fcntl(fd, 1033 /* F_ADD_SEALS */, 7)); }
 ABI_INLINE int64_t abi_read(int fd, void *bytes, uint64_t count) { return abi_result64(read(fd, bytes, count)); }
 ABI_INLINE int64_t abi_write(int fd, const void *bytes, uint64_t count) {
   return abi_result64(write(fd, bytes, count));
