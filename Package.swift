@@ -73,6 +73,9 @@ let package = Package(
     module(
       "EduDriver", path: "Examples/EduDriver",
       needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
+    module(
+      "NVMeDriver", path: "Examples/NVMeDriver",
+      needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", "CMMIO"]),
     .executableTarget(
       name: "ReadBAR", dependencies: ["SwiftVFIO"], path: "Examples/ReadBAR", swiftSettings: strict),
     .executableTarget(
@@ -99,6 +102,11 @@ let package = Package(
       name: "TestSupport", dependencies: ["CTestSupport", "PCIBus", "LinuxHandles", system],
       path: "Tests/TestSupport",
       swiftSettings: strict),
+    // What the NVMe driver does on every controller: DriverTests and DeviceTests run it.
+    .target(
+      name: "NVMeChecks",
+      dependencies: ["NVMeDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"],
+      path: "Tests/NVMeChecks", swiftSettings: strict),
     tests("LinuxHandlesTests", needs: ["LinuxHandles", system]),
     tests("DeviceRegistersTests", needs: ["DeviceRegisters", "LinuxHandles", system]),
     tests("DMACoreTests", needs: ["DMACore", "DeviceRegisters", "LinuxHandles", system]),
@@ -111,8 +119,8 @@ let package = Package(
     tests(
       "DriverTests",
       needs: [
-        "DeviceSimulation", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
-        "LinuxHandles", system,
+        "DeviceSimulation", "EduDriver", "NVMeDriver", "NVMeChecks", "SmokeChecks", "DriverCore", "PCIBus",
+        "DMACore", "DeviceRegisters", "LinuxHandles", system,
       ]),
     tests("ABITests", needs: []),
     tests("IOMMUFDTests", needs: ["IOMMUFD", "DMACore", "LinuxHandles", system]),
@@ -156,6 +164,11 @@ let package = Package(
     .executableTarget(
       name: "InterruptLoops", dependencies: ["CTwins", "CTwinsInterrupts", "DriverCore", "LinuxHandles"],
       path: "Benchmarks/Interrupts", exclude: ["run", "README.md"], swiftSettings: strict),
+    .target(name: "CTwinsVirtqueues", path: "Benchmarks/CTwins-Virtqueues"),
+    .executableTarget(
+      name: "VirtqueueLoops",
+      dependencies: ["LoopMeasurement", "CTwinsVirtqueues", "Virtqueues", "DMACore", "CMMIO"],
+      path: "Benchmarks/Virtqueues", exclude: ["README.md"], swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17
 )

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CMMIO
+internal import DMACore
+internal import DeviceRegisters
+internal import DriverCore
+internal import Synchronization
+
+/// What a queue pair needs beside its rings, and the fact that the controller has the queues: when it goes, they are
+/// deleted there before their memory is used for anything else.
+@usableFromInline
+final class NVMeQueueResources: Sendable {
+  /// The two registers where both are mapped and nobody wants to be told in another way.
+  @safe
+  struct Doorbells: @unchecked Sendable {
+    let submission, completion: UnsafeMutableRawPointer
+  }
+
+  @usableFromInline let id: Int
+  let memory: NVMeQueueMemory
+  let registers: NVMeRegisterFile
+  let doorbells: Doorbells?
+  /// Pages in memory that the controller reads instead of its doorbells.
+  private let shadow: NVMeShadowDoorbells?
+  /// Nil for the admin queues, which end with the controller.
+  let controller: NVMeController?
+  let vector: NVMeVector?
+  /// In which life of the controller the queues were made there; 0 for none.
+  let life = Atomic<Int>(0)
+  /// Whether the queue had a completion that makes no sense, so that only a reset helps.
+  let isBroken = Atomic<Bool>(false)
+
+  init(
+    id: Int, _ memory: NVMeQueueMemory, _ registers: NVMeRegisterFile, shadow: NVMeShadowDoorbells? = nil,
+    controller: NVMeController? = nil, vector: NVMeVector? = nil
+  ) {
+    self.id = id
+    self.memory = memory
+    self.registers = registers
+    self.shadow = shadow
+    self.controller = controller
+    self.vector = vector
+    let isPlain = shadow == nil && !memory.isReachedByCalls
+    doorbells = isPlain ? registers.doorbells(ofQueue: id) : nil
+  }
+
+  deinit {
+    guard let controller else { return }
+    if !controller.deleteQueues(id, madeIn: life.load(ordering: .relaxed)) {
+      // The controller may use it for as long as it runs: nobody else may have it.
+      _ = unsafe Unmanaged.passRetained(memory)
+    }
+    controller.giveBack(queueID: id, vector)
+  }
+
+  /// Tells the controller of new commands in a way that is more than one store.
+  func ring(from old: Int, to new: Int) {
+    if old <= new {
+      memory.copyOut(old..<new)
+    } else {
+      memory.copyOut(old..<memory.entryCount)
+      memory.copyOut(0..<new)
+    }
+    cmmio_write_barrier()
+    if let shadow, !shadow.mustTell(UInt16(new), queue: id, isCompletion: false) { return }
+    registers.ringSubmissions(ofQueue: id, UInt32(new))
+  }
+
+  /// Tells the controller how far completions were taken.
+  func acknowledge(_ head: Int) {
+    if let shadow, !shadow.mustTell(UInt16(head), queue: id, isCompletion: true) { return }
+    registers.ringCompletions(ofQueue: id, UInt32(head))
+  }
+}
