@@ -134,8 +134,8 @@ let package = Package(
     tests(
       "DeviceTests",
       needs: [
-        "VFIO", "IOMMUFD", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
-        "LinuxHandles", "CLinuxABI", system,
+        "VFIO", "IOMMUFD", "EduDriver", "NVMeDriver", "NVMeChecks", "SmokeChecks", "DriverCore", "PCIBus",
+        "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
       ]),
     // Benchmarks and their C twins; Benchmarks/run counts, Benchmarks/hotcheck looks into the binaries.
     .target(name: "CTwins", path: "Benchmarks/CTwins"),
@@ -164,11 +164,6 @@ let package = Package(
     .executableTarget(
       name: "InterruptLoops", dependencies: ["CTwins", "CTwinsInterrupts", "DriverCore", "LinuxHandles"],
       path: "Benchmarks/Interrupts", exclude: ["run", "README.md"], swiftSettings: strict),
-    .target(name: "CTwinsVirtqueues", path: "Benchmarks/CTwins-Virtqueues"),
-    .executableTarget(
-      name: "VirtqueueLoops",
-      dependencies: ["LoopMeasurement", "CTwinsVirtqueues", "Virtqueues", "DMACore", "CMMIO"],
-      path: "Benchmarks/Virtqueues", exclude: ["README.md"], swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17
 )
