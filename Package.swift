@@ -86,11 +86,13 @@ let package = Package(
       needs: ["VFIO", "IOMMUFD", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
     module(
       "SmokeChecks",
-      needs: ["EduDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+      needs: [
+        "EduDriver", "NVMeDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system,
+      ]),
     .executableTarget(
       name: "vfioctl",
       dependencies: [
-        "VFIO", "IOMMUFD", "DeviceSimulation", "SmokeChecks", "DriverCore", "PCIBus", "DMACore",
+        "VFIO", "IOMMUFD", "DeviceSimulation", "SmokeChecks", "NVMeDriver", "DriverCore", "PCIBus", "DMACore",
         "LinuxHandles", system,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], path: "Sources/vfioctl", swiftSettings: strict),
@@ -164,6 +166,14 @@ let package = Package(
     .executableTarget(
       name: "InterruptLoops", dependencies: ["CTwins", "CTwinsInterrupts", "DriverCore", "LinuxHandles"],
       path: "Benchmarks/Interrupts", exclude: ["run", "README.md"], swiftSettings: strict),
+    // What a command costs the NVMe driver; Benchmarks/NVMe/run counts.
+    .target(name: "CTwinsNVMe", path: "Benchmarks/CTwins-NVMe"),
+    .executableTarget(
+      name: "NVMeLoops",
+      dependencies: [
+        "CTwins", "CTwinsNVMe", "NVMeDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
+        "LinuxHandles", system,
+      ], path: "Benchmarks/NVMe", exclude: ["run", "README.md"], swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17
 )

@@ -59,18 +59,25 @@ struct NVMeStand {
     try controller.expose(UnsharedMemory(byteCount: byteCount), access: .readWrite)
   }
 
-  /// A byte that differs from block to block and from seed to seed.
-  static func byte(_ place: Int, _ seed: UInt8) -> UInt8 {
-    UInt8(truncatingIfNeeded: place &* 31 &+ place >> 9) ^ seed
+  /// The four bytes that belong at a place, a multiple of 4: others at each place and for each seed.
+  static func word(_ place: Int, _ seed: UInt32) -> UInt32 {
+    (UInt32(truncatingIfNeeded: place) &+ 1) &* 0x9e37_79b1 ^ seed &* 0x0101_0101
   }
 
-  func fill(_ memory: borrowing DMAMemory, seed: UInt8) {
-    for place in 0..<memory.byteCount { memory.store(Self.byte(place, seed), at: place) }
+  func fill(_ memory: borrowing DMAMemory, seed: UInt32) {
+    for place in stride(from: 0, to: memory.byteCount, by: 4) {
+      memory.store(Self.word(place, seed), at: place)
+    }
   }
 
-  /// The first place in memory that has not the byte of the seed.
-  func difference(in memory: borrowing DMAMemory, _ places: Range<Int>, seed: UInt8) -> Int? {
-    places.first { memory.load(UInt8.self, at: $0) != Self.byte($0, seed) }
+  /// The first place in memory that has not what belongs there.
+  func difference(in memory: borrowing DMAMemory, _ places: Range<Int>, seed: UInt32) -> Int? {
+    var place = places.lowerBound
+    while place < places.upperBound {
+      if memory.load(UInt32.self, at: place) != Self.word(place, seed) { return place }
+      place += 4
+    }
+    return nil
   }
 
   var blockByteCount: Int { namespace.blockByteCount }

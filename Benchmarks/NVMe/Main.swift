@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CTwins
+internal import CTwinsNVMe
+internal import DMACore
+internal import LinuxHandles
+internal import NVMeDriver
+
+/// What a command costs the driver: fill an entry, doorbell, poll a completion, doorbell; in Swift and in C.
+///
+/// The completions lie in the queue before it begins: no device is counted. Each comparison prints one line in the order
+/// in which the profiler writes what it counted; see run.
+@main
+enum Main {
+  /// Both rings are longer than the loop is, so that it ends before the phase turns; the test of it is counted.
+  private static let operations: UInt32 = 61440
+  private static let depth = 64000
+  private static let address: UInt64 = 0x1234_5000
+
+  static func main() throws {
+    for (batch, limit): (UInt32, Double) in [(1, 0.95), (32, 0.90)] {
+      let sums = try [
+        swift(batch), unsafe twin(batch, twin_nvme_loop), unsafe twin(batch, twin_nvme_loop_unchecked),
+      ]
+      precondition(sums.allSatisfy { $0 == sums[0] }, "the loops do different things: \(sums)")
+      print("batches of \(batch)", operations, limit, batch == 1 ? "60" : "-", separator: "\t")
+    }
+  }
+
+  private static func swift(_ batch: UInt32) throws -> UInt64 {
+    let controller = try BareController()
+    let driver = try NVMeDriver(BareFunction(controller))
+    var queue = try driver.controller.makeQueuePair(depth: depth)
+    guard let entries = unsafe controller.completionEntries else { fatalError("the queue was made") }
+    unsafe complete(entries, batch)
+    twin_measurement_begins()
+    let sum = ringLoop(&queue, operations, batch, IOVA(address))
+    twin_measurement_ends()
+    return sum
+  }
+
+  private static func twin(
+    _ batch: UInt32,
+    _ loop: (UnsafeMutablePointer<twin_nvme_queue>?, UInt32, UInt32, UInt64) -> UInt64
+  ) throws -> UInt64 {
+    let submissions = try MappedMemory.anonymous(byteCount: 64001 * 64 + 4032 & ~4095)
+    let completions = try MappedMemory.anonymous(byteCount: 1 << 20)
+    let doorbells = try MappedMemory.anonymous(byteCount: 4096)
+    unsafe complete(completions.baseAddress, batch)
+    var queue = unsafe twin_nvme_queue_make(
+      submissions.baseAddress, completions.baseAddress,
+      doorbells.baseAddress.assumingMemoryBound(to: UInt32.self), UInt32(depth + 1), UInt32(depth))
+    twin_measurement_begins()
+    let sum = unsafe loop(&queue, operations, batch, address)
+    twin_measurement_ends()
+    return sum
+  }
+
+  /// Writes all completions ahead, in the order of submission. Both drivers take the id that was given back last.
+  @unsafe
+  private static func complete(_ entries: UnsafeMutableRawPointer, _ batch: UInt32) {
+    var free = Array((0..<batch).reversed())
+    var place = 0
+    while place < operations {
+      var batchIDs: [UInt32] = []
+      for _ in 0..<batch { batchIDs.append(free.removeLast()) }
+      for id in batchIDs {
+        unsafe (entries + place * 16 + 12).storeBytes(of: id | 1 << 16, as: UInt32.self)
+        free.append(id)
+        place += 1
+      }
+    }
+  }
+
+  @inline(never)
+  private static func ringLoop(
+    _ queue: inout NVMeQueuePair, _ count: UInt32, _ batch: UInt32, _ iova: IOVA
+  ) -> UInt64 {
+    var sum: UInt64 = 0
+    var done: UInt32 = 0
+    do throws(NVMeError) {
+      while done != count {
+        var index: UInt32 = 0
+        while index != batch {
+          let number = UInt64(done &+ index)
+          queue.submit(
+            NVMeCommand(.read, namespaceID: 1, block: number, count: 8), moving: 4096, at: iova, tag: number)
+          index &+= 1
+        }
+        queue.ring()
+        var seen: UInt32 = 0
+        while seen != batch {
+          guard let completion = try queue.poll() else { continue }
+          sum &+= completion.tag &+ UInt64(completion.status.rawValue) &+ UInt64(completion.result)
+          seen &+= 1
+        }
+        queue.acknowledge()
+        done &+= batch
+      }
+    } catch {
+      return 0
+    }
+    return sum
+  }
+}
