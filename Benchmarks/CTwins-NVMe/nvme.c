@@ -123,6 +123,15 @@ INLINE bool poll(struct twin_nvme_queue *queue, uint64_t *sum, bool checks) {
 
 INLINE uint64_t loop(struct twin_nvme_queue *queue, uint32_t count, uint32_t batch, uint64_t address, bool checks) {
   uint64_t sum = 0;
+  if (batch == 1) {
+    for (uint32_t done = 0; done != count; done++) {
+      if (!submit_read(queue, done, address, done, checks)) abort();
+      update_tail(queue);
+      while (!poll(queue, &sum, checks)) {}
+      update_head(queue);
+    }
+    return sum;
+  }
   for (uint32_t done = 0; done != count; done += batch) {
     for (uint32_t index = 0; index != batch; index++)
       if (!submit_read(queue, done + index, address, done + index, checks)) abort();

@@ -7,8 +7,10 @@ internal import PCIBus
 internal import Synchronization
 internal import SystemPackage
 
-/// The least that the driver takes for an NVMe controller: it answers admin commands, and its I/O doorbells are plain
-/// memory that nobody looks at. What completes a command is the benchmark itself, ahead of time.
+/// The least that the driver takes for an NVMe controller.
+///
+/// It answers admin commands, and its I/O doorbells are plain memory that nobody looks at. What completes a command is
+/// the benchmark itself, ahead of time.
 final class BareController: RegisterBacking {
   private struct State {
     var configuration: UInt32 = 0
@@ -68,7 +70,8 @@ final class BareController: RegisterBacking {
   private func answer(upTo tail: Int, _ state: inout State) {
     while state.head != tail {
       let command = unsafe UnsafePointer<UInt64>(
-        bitPattern: UInt(state.submissions) + UInt(state.head * 64)).unsafelyUnwrapped
+        bitPattern: UInt(state.submissions) + UInt(state.head * 64)
+      ).unsafelyUnwrapped
       let (header, data) = unsafe (command[0], command[3])
       switch UInt8(truncatingIfNeeded: header) {
       case 0x05: state.ioCompletions = data
@@ -81,7 +84,8 @@ final class BareController: RegisterBacking {
       default: break
       }
       let entry = unsafe UnsafeMutablePointer<UInt32>(
-        bitPattern: UInt(state.completions) + UInt(state.head * 16)).unsafelyUnwrapped
+        bitPattern: UInt(state.completions) + UInt(state.head * 16)
+      ).unsafelyUnwrapped
       unsafe entry[0] = 0
       unsafe entry[3] = UInt32(truncatingIfNeeded: header >> 16) & 0xffff | 1 << 16
       state.head += 1

@@ -33,7 +33,9 @@ enum Main {
     guard let entries = unsafe controller.completionEntries else { fatalError("the queue was made") }
     unsafe complete(entries, batch)
     twin_measurement_begins()
-    let sum = ringLoop(&queue, operations, batch, IOVA(address))
+    let sum =
+      batch == 1
+      ? singleLoop(&queue, operations, IOVA(address)) : batchLoop(&queue, operations, batch, IOVA(address))
     twin_measurement_ends()
     return sum
   }
@@ -55,7 +57,9 @@ enum Main {
     return sum
   }
 
-  /// Writes all completions ahead, in the order of submission. Both drivers take the id that was given back last.
+  /// Writes all completions ahead, in the order of submission.
+  ///
+  /// Both drivers take the id that was given back last.
   @unsafe
   private static func complete(_ entries: UnsafeMutableRawPointer, _ batch: UInt32) {
     var free = Array((0..<batch).reversed())
@@ -72,7 +76,31 @@ enum Main {
   }
 
   @inline(never)
-  private static func ringLoop(
+  private static func singleLoop(_ queue: inout NVMeQueuePair, _ count: UInt32, _ iova: IOVA) -> UInt64 {
+    var sum: UInt64 = 0
+    var done: UInt32 = 0
+    do throws(NVMeError) {
+      while done != count {
+        let number = UInt64(done)
+        queue.submit(
+          NVMeCommand(.read, namespaceID: 1, block: number, count: 8), moving: 4096, at: iova, tag: number)
+        queue.ring()
+        while true {
+          guard let completion = try queue.poll() else { continue }
+          sum &+= completion.tag &+ UInt64(completion.status.rawValue) &+ UInt64(completion.result)
+          break
+        }
+        queue.acknowledge()
+        done &+= 1
+      }
+    } catch {
+      return 0
+    }
+    return sum
+  }
+
+  @inline(never)
+  private static func batchLoop(
     _ queue: inout NVMeQueuePair, _ count: UInt32, _ batch: UInt32, _ iova: IOVA
   ) -> UInt64 {
     var sum: UInt64 = 0

@@ -45,7 +45,8 @@ extension NVMeQueuePair {
     } else {
       let id = firstFree
       if id == NVMeSlot.endOfList { return false }
-      command.setPages(first, writeList(id, (first & ~4095) &+ 4096, pageCount: Int(end &- 1) / 4096))
+      command.setPages(
+        first, writeList(id, (first & ~4095) &+ 4096, pageCount: Int(truncatingIfNeeded: (end &- 1) &>> 12)))
     }
     return submit(command, tag: tag)
   }

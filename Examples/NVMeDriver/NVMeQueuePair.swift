@@ -3,7 +3,6 @@ public import CMMIO
 internal import DMACore
 internal import DeviceRegisters
 internal import DriverCore
-internal import Synchronization
 
 /// A submission queue and its completion queue, for one thread at a time; nothing here takes a lock.
 ///
@@ -95,7 +94,7 @@ public struct NVMeQueuePair: ~Copyable, @unchecked Sendable {
       // SAFETY: a mapped register, which `resources` keeps.
       unsafe cmmio_write32(submissionDoorbell, tail)
     } else {
-      ringByCalls()
+      resources.ring(from: rungTail, to: tail)
     }
     rungTail = tail
   }
@@ -113,10 +112,10 @@ public struct NVMeQueuePair: ~Copyable, @unchecked Sendable {
     if (last &>> 16) & 1 != phase { return nil }
     cmmio_read_barrier()
     let id = last & 0xffff
-    guard id < depth else { throw unknown(id) }
+    guard id < depth else { throw resources.unknown(id) }
     // SAFETY: checked above.
     let slot = unsafe slots + Int(truncatingIfNeeded: id)
-    guard unsafe slot.pointee.next == NVMeSlot.onItsWay else { throw unknown(id) }
+    guard unsafe slot.pointee.next == NVMeSlot.onItsWay else { throw resources.unknown(id) }
     let completion = unsafe NVMeCompletion(
       tag: slot.pointee.tag, status: NVMeStatus(rawValue: UInt16(truncatingIfNeeded: last &>> 17)),
       result: cmmio_read32(entry))
@@ -137,7 +136,7 @@ public struct NVMeQueuePair: ~Copyable, @unchecked Sendable {
       // SAFETY: as in ring().
       unsafe cmmio_write32(completionDoorbell, head)
     } else {
-      acknowledgeByCalls()
+      resources.acknowledge(head)
     }
   }
 
@@ -154,19 +153,6 @@ public struct NVMeQueuePair: ~Copyable, @unchecked Sendable {
     if count != 0 { acknowledge() }
     return count
   }
-
-  @inline(never) @usableFromInline
-  func ringByCalls() { resources.ring(from: Int(rungTail), to: Int(tail)) }
-
-  @inline(never) @usableFromInline
-  func acknowledgeByCalls() { resources.acknowledge(Int(head)) }
-
-  @inline(never) @usableFromInline
-  func unknown(_ id: UInt32) -> NVMeError {
-    resources.isBroken.store(true, ordering: .relaxed)
-    return NVMeError(
-      .deviceFault, "queue \(resources.id) has a completion of command \(id), which is not on its way")
-  }
 }
 
 /// A command's place while it is on its way.
@@ -182,6 +168,7 @@ struct NVMeSlot: BitwiseCopyable {
     self.next = next
   }
 
-  @inlinable static var endOfList: UInt32 { 0xffff_ffff }
-  @inlinable static var onItsWay: UInt32 { 0xffff_fffe }
+  // Both are above every id, and fit a comparison of 64 bits as they are.
+  @inlinable static var endOfList: UInt32 { 0x7fff_ffff }
+  @inlinable static var onItsWay: UInt32 { 0x7fff_fffe }
 }

@@ -53,7 +53,9 @@ final class NVMeQueueResources: Sendable {
   }
 
   /// Tells the controller of new commands in a way that is more than one store.
-  func ring(from old: Int, to new: Int) {
+  @inline(never) @usableFromInline
+  func ring(from rungTail: UInt32, to tail: UInt32) {
+    let (old, new) = (Int(rungTail), Int(tail))
     if old <= new {
       memory.copyOut(old..<new)
     } else {
@@ -61,13 +63,22 @@ final class NVMeQueueResources: Sendable {
       memory.copyOut(0..<new)
     }
     cmmio_write_barrier()
-    if let shadow, !shadow.mustTell(UInt16(new), queue: id, isCompletion: false) { return }
-    registers.ringSubmissions(ofQueue: id, UInt32(new))
+    if let shadow, !shadow.mustTell(UInt16(tail), queue: id, isCompletion: false) { return }
+    registers.ringSubmissions(ofQueue: id, tail)
   }
 
   /// Tells the controller how far completions were taken.
-  func acknowledge(_ head: Int) {
+  @inline(never) @usableFromInline
+  func acknowledge(_ head: UInt32) {
     if let shadow, !shadow.mustTell(UInt16(head), queue: id, isCompletion: true) { return }
-    registers.ringCompletions(ofQueue: id, UInt32(head))
+    registers.ringCompletions(ofQueue: id, head)
+  }
+
+  /// Notes that a completion makes no sense.
+  @inline(never) @usableFromInline
+  func unknown(_ commandID: UInt32) -> NVMeError {
+    isBroken.store(true, ordering: .relaxed)
+    return NVMeError(
+      .deviceFault, "queue \(id) has a completion of command \(commandID), which is not on its way")
   }
 }

@@ -5,7 +5,9 @@ internal import LinuxHandles
 internal import NVMeDriver
 
 extension SmokeReport {
-  /// Checks what an NVMe controller does, with its driver. Reads only: nothing is written to a namespace.
+  /// Checks what an NVMe controller does, with its driver.
+  ///
+  /// Nothing is written to a namespace.
   mutating func checkNVMe<Function: PCIFunction & ~Copyable>(
     _ function: consuming Function, patience: Duration
   ) {
