@@ -52,7 +52,7 @@ final class NVMeAdmin: Sendable {
   static let pageByteCount = 4096
   /// The tag of asynchronous event requests; those of commands count from 1.
   private static let eventTag: UInt64 = 0
-  private static let depth = 31
+  private static let entryCount = 32
 
   /// Takes what it needs of a function; touches no register.
   init<Function: PCIFunction & ~Copyable>(
@@ -64,8 +64,8 @@ final class NVMeAdmin: Sendable {
     self.patience = patience
     configuration = function.configuration
     let (space, node) = (function.addressSpace, function.resources.node)
-    let depth = min(Self.depth, capabilities.maximumEntryCount - 1)
-    queueMemory = try NVMeQueueMemory(depth: depth, in: space, near: node)
+    let entryCount = min(Self.entryCount, capabilities.greatestEntryCount)
+    queueMemory = try NVMeQueueMemory(entryCount: entryCount, in: space, near: node)
     page = try Page(in: space, near: node)
     state = Mutex(State(queue: NVMeQueuePair(NVMeQueueResources(id: 0, queueMemory, registers))))
   }

@@ -196,7 +196,7 @@ public final class NVMeController: Sendable {
 
   /// Makes a queue pair for one thread.
   /// - Parameters:
-  ///   - depth: How many commands may be on their way.
+  ///   - depth: How many commands may be on their way at least; ``NVMeQueuePair/depth`` tells how many it became.
   ///   - place: Where the submission queue is to lie.
   ///   - waiting: How its calls wait for completions.
   /// - Throws: `NVMeError`: `.unsupported` where all queue pairs are taken, for a depth that the controller has not,
@@ -204,18 +204,20 @@ public final class NVMeController: Sendable {
   public func makeQueuePair(
     depth: Int = 32, place: QueuePlace = .hostMemory, waiting: NVMeWaiting = .polling
   ) throws(NVMeError) -> NVMeQueuePair {
-    guard depth >= 1, depth < min(capabilities.maximumEntryCount, 65535) else {
+    guard depth >= 1, depth < capabilities.greatestEntryCount else {
       throw NVMeError(
-        .unsupported, "a queue of \(depth); the controller has up to \(capabilities.maximumEntryCount - 1)")
+        .unsupported, "a queue of \(depth); the controller has up to \(capabilities.greatestEntryCount - 1)")
     }
+    // The power of two above.
+    let entryCount = 1 << (Int.bitWidth - depth.leadingZeroBitCount)
     var part: NVMeMemoryBuffer.Place?
     if place == .controllerMemory {
-      part = memoryBuffer?.take(byteCount: (depth + 1) * 64)
+      part = memoryBuffer?.take(byteCount: entryCount * 64)
       guard part != nil else { throw NVMeError(.unsupported, "no room in a memory buffer of the controller") }
     }
     let inController = part
     let memory = try NVMeError.wrappingKernel { () throws(KernelError) in
-      try NVMeQueueMemory(depth: depth, in: space, near: node, place: inController)
+      try NVMeQueueMemory(entryCount: entryCount, in: space, near: node, place: inController)
     }
     let taken = free.withLock { free -> (Int, NVMeVector?)? in
       guard waiting == .polling || !free.vectors.isEmpty, let id = free.queueIDs.popLast() else { return nil }

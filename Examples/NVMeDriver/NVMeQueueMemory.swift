@@ -8,10 +8,8 @@ internal import LinuxHandles
 /// A class of its own, so that it can be left behind for good where the controller may still use it.
 @safe
 final class NVMeQueueMemory: @unchecked Sendable {
-  /// Of both queues.
+  /// Of both queues; a power of two.
   let entryCount: Int
-  /// How many commands may be on their way.
-  let depth: Int
   /// Where commands are written: the queue itself, or, where the queue lies in a memory buffer that is reached by
   /// calls, a copy of it.
   let submissions: UnsafeMutablePointer<NVMeCommand>
@@ -20,7 +18,8 @@ final class NVMeQueueMemory: @unchecked Sendable {
   let completions: DMAMemory
   /// A page for each slot: its list of further PRP entries or SGL descriptors.
   private let lists: DMAMemory
-  let slots: UnsafeMutablePointer<NVMeSlot>
+  /// See ``NVMeSlot``.
+  let slots: UnsafeMutablePointer<UInt64>
   /// The submission queue in memory; nil in a memory buffer.
   private let submissionMemory: DMAMemory?
   /// What stands for a queue that is reached by calls.
@@ -28,18 +27,17 @@ final class NVMeQueueMemory: @unchecked Sendable {
   private let place: NVMeMemoryBuffer.Place?
 
   /// - Parameters:
-  ///   - depth: At least 1; the queues have one entry more.
+  ///   - entryCount: A power of two from 2 on.
   ///   - place: In the controller's own memory; nil for ours.
   init(
-    depth: Int, in space: any AddressSpace, near node: NUMANode?, place: NVMeMemoryBuffer.Place? = nil
+    entryCount: Int, in space: any AddressSpace, near node: NUMANode?, place: NVMeMemoryBuffer.Place? = nil
   ) throws(KernelError) {
-    entryCount = depth + 1
-    self.depth = depth
+    self.entryCount = entryCount
     self.place = place
     completions = try space.expose(
       UnsharedMemory(byteCount: entryCount * 16, on: node), access: .readWrite, sharing: .coherent)
     lists = try space.expose(
-      UnsharedMemory(byteCount: depth * 4096, on: node), access: .read, sharing: .coherent)
+      UnsharedMemory(byteCount: entryCount * 4096, on: node), access: .read, sharing: .coherent)
     if let place {
       submissionMemory = nil
       submissionAddress = place.iova
@@ -54,7 +52,7 @@ final class NVMeQueueMemory: @unchecked Sendable {
       submissionMemory = consume memory
       unsafe copy = nil
     }
-    unsafe slots = .allocate(capacity: depth)
+    unsafe slots = .allocate(capacity: entryCount)
     clear()
   }
 
@@ -68,34 +66,26 @@ final class NVMeQueueMemory: @unchecked Sendable {
 
   /// No command is on its way, and no completion has come.
   func clear() {
-    for id in 0..<depth {
-      unsafe (slots + id).initialize(
-        to: NVMeSlot(tag: 0, next: id == depth - 1 ? NVMeSlot.endOfList : UInt32(id + 1)))
-    }
+    unsafe slots.initialize(repeating: NVMeSlot.free, count: entryCount)
     for place in 0..<(entryCount * 2) { completions.store(UInt64(0), at: place * 8) }
   }
 
   /// The tags of the commands that are on their way.
   var tagsOnTheirWay: [UInt64] {
-    (0..<depth).compactMap { id in
-      let slot = unsafe slots[id]
-      return slot.next == NVMeSlot.onItsWay ? slot.tag : nil
+    (0..<entryCount).compactMap { id in
+      let tag = unsafe slots[id]
+      return tag == NVMeSlot.free ? nil : tag
     }
   }
 
-  /// The id of a command that is on its way.
-  func id(ofTag tag: UInt64) -> Int? {
-    (0..<depth).first { id in
-      let slot = unsafe slots[id]
-      return slot.next == NVMeSlot.onItsWay && slot.tag == tag
-    }
-  }
+  /// The ids of the commands that are on their way.
+  var idsOnTheirWay: [Int] { (0..<entryCount).filter { unsafe slots[$0] != NVMeSlot.free } }
 
   /// The device's address of a command's list.
-  func listAddress(of id: UInt32) -> IOVA { lists.iova(at: Int(id) * 4096) }
+  func listAddress(of id: UInt) -> IOVA { lists.iova(at: Int(id) * 4096) }
 
   /// Writes one word of a command's list.
-  func storeInList(of id: UInt32, _ word: UInt64, at byteOffset: Int) {
+  func storeInList(of id: UInt, _ word: UInt64, at byteOffset: Int) {
     lists.store(word, at: Int(id) * 4096 + byteOffset)
   }
 

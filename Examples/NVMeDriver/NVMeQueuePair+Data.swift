@@ -43,22 +43,12 @@ extension NVMeQueuePair {
     if end <= 8192 {
       command.setPages(first, end <= 4096 ? 0 : (first & ~4095) &+ 4096)
     } else {
-      let id = firstFree
-      if id == NVMeSlot.endOfList { return false }
-      command.setPages(
-        first, writeList(id, (first & ~4095) &+ 4096, pageCount: Int(truncatingIfNeeded: (end &- 1) &>> 12)))
+      // The list's page is free, as the place at the tail is.
+      let second = (first & ~4095) &+ 4096
+      let pageCount = Int(truncatingIfNeeded: (end &- 1) &>> 12)
+      command.setPages(first, resources.writeList(tail, second, pageCount: pageCount))
     }
     return submit(command, tag: tag)
-  }
-
-  /// Writes the list of the pages that follow the first one.
-  /// - Returns: The device's address of the list.
-  @inline(never) @usableFromInline
-  func writeList(_ id: UInt32, _ second: UInt64, pageCount: Int) -> UInt64 {
-    precondition(pageCount <= 512, "a command's list has one page")
-    let memory = resources.memory
-    for page in 0..<pageCount { memory.storeInList(of: id, second + UInt64(page) * 4096, at: page * 8) }
-    return memory.listAddress(of: id).rawValue
   }
 
   /// Puts a command into the queue that moves data in several pieces.
@@ -69,8 +59,7 @@ extension NVMeQueuePair {
   public mutating func submit(
     _ command: NVMeCommand, moving segments: [NVMeSegment], named names: NVMeDataNames, tag: UInt64 = 0
   ) throws(NVMeError) -> Bool {
-    let id = firstFree
-    if id == NVMeSlot.endOfList { return false }
+    let id = tail
     var command = command
     switch names {
     case .regionPages: try setRegionPages(of: segments, &command, id)
@@ -80,7 +69,7 @@ extension NVMeQueuePair {
   }
 
   private func setRegionPages(
-    of segments: [NVMeSegment], _ command: inout NVMeCommand, _ id: UInt32
+    of segments: [NVMeSegment], _ command: inout NVMeCommand, _ id: UInt
   ) throws(NVMeError) {
     var pages: [UInt64] = []
     for (index, segment) in segments.enumerated() {
@@ -109,7 +98,7 @@ extension NVMeQueuePair {
   }
 
   private func setScatterGatherList(
-    of segments: [NVMeSegment], _ command: inout NVMeCommand, _ id: UInt32
+    of segments: [NVMeSegment], _ command: inout NVMeCommand, _ id: UInt
   ) throws(NVMeError) {
     guard segments.allSatisfy({ $0.byteCount > 0 && $0.byteCount <= UInt32.max }), !segments.isEmpty else {
       throw NVMeError(.misaligned, "an empty piece, or no data")

@@ -74,8 +74,7 @@ extension NVMeQueuePair {
     do throws(NVMeError) {
       try checkLife()
       if resources.isBroken.load(ordering: .relaxed) { throw NVMeError(.deviceFault, "the queue is broken") }
-      for tag in resources.memory.tagsOnTheirWay {
-        guard let id = resources.memory.id(ofTag: tag) else { continue }
+      for id in resources.memory.idsOnTheirWay {
         _ = try controller.abort(commandID: id, ofQueue: resources.id)
       }
       try drain(until: Deadline(limit), body)

@@ -19,24 +19,22 @@ internal import DriverCore
 public struct NVMeQueuePair: ~Copyable, @unchecked Sendable {
   @usableFromInline let submissions: UnsafeMutablePointer<NVMeCommand>
   @usableFromInline let completions: UnsafeMutableRawPointer
-  @usableFromInline let slots: UnsafeMutablePointer<NVMeSlot>
+  @usableFromInline let slots: UnsafeMutablePointer<UInt64>
   @usableFromInline let submissionDoorbell: UnsafeMutableRawPointer
   @usableFromInline let completionDoorbell: UnsafeMutableRawPointer
-  /// Of both queues.
-  @usableFromInline let entryCount: UInt32
-  /// How many commands may be on their way: fewer than there are entries, so that no queue overflows.
-  public let depth: UInt32
+  /// The count of entries of both queues, a power of two, less one.
+  @usableFromInline let mask: UInt
+  /// How many commands may be on their way: one less than there are entries, so that no queue overflows.
+  public var depth: Int { Int(mask) }
   /// Whether a doorbell is one store, and nothing else is to be done.
   @usableFromInline let hasPlainDoorbells: Bool
   /// Where the next command goes.
-  @usableFromInline var tail: UInt32 = 0
+  @usableFromInline var tail: UInt = 0
   /// What the controller was told of it.
-  @usableFromInline var rungTail: UInt32 = 0
-  /// Where the next completion comes, and the phase bit that it has.
-  @usableFromInline var head: UInt32 = 0
-  @usableFromInline var phase: UInt32 = 1
-  /// The list of free slots; a slot's number is the command's id.
-  @usableFromInline var firstFree: UInt32 = 0
+  @usableFromInline var rungTail: UInt = 0
+  /// Where the next completion comes, and the phase bit that it has, at its place in the entry's last word.
+  @usableFromInline var head: UInt = 0
+  @usableFromInline var phase: UInt32 = 0x1_0000
   /// Everything that is not needed for a command, and the life of the queues.
   @usableFromInline let resources: NVMeQueueResources
 
@@ -49,15 +47,14 @@ public struct NVMeQueuePair: ~Copyable, @unchecked Sendable {
     unsafe submissionDoorbell = unsafe doorbells?.submission ?? UnsafeMutableRawPointer(memory.slots)
     unsafe completionDoorbell = unsafe doorbells?.completion ?? UnsafeMutableRawPointer(memory.slots)
     hasPlainDoorbells = doorbells != nil
-    entryCount = UInt32(memory.entryCount)
-    depth = UInt32(memory.depth)
+    mask = UInt(memory.entryCount - 1)
     self.resources = resources
     clear()
   }
 
   /// Everything as at the beginning; the controller has forgotten the queues.
   mutating func clear() {
-    (tail, rungTail, head, phase, firstFree) = (0, 0, 0, 1, 0)
+    (tail, rungTail, head, phase) = (0, 0, 0, 0x1_0000)
     resources.memory.clear()
   }
 
@@ -67,21 +64,22 @@ public struct NVMeQueuePair: ~Copyable, @unchecked Sendable {
   /// Puts a command into the queue; ``ring()`` lets the controller see it.
   /// - Parameters:
   ///   - command: Its id is filled in here.
-  ///   - tag: Comes back with the completion.
-  /// - Returns: False where as many commands as the queue holds are on their way: ``reap(_:)`` first.
+  ///   - tag: Comes back with the completion. Any number but all ones.
+  /// - Returns: False where the queue is full: ``reap(_:)`` first. That is so with ``depth`` commands on their way, and
+  ///   with fewer where one has not ended that is a whole round behind.
   @inlinable @discardableResult
   public mutating func submit(_ command: NVMeCommand, tag: UInt64 = 0) -> Bool {
-    let id = firstFree
-    if id == NVMeSlot.endOfList { return false }
-    // SAFETY: ids in the list are below the depth; the tail is below the count of entries.
-    let slot = unsafe slots + Int(truncatingIfNeeded: id)
-    unsafe firstFree = slot.pointee.next
-    unsafe slot.pointee = NVMeSlot(tag: tag, next: NVMeSlot.onItsWay)
-    let place = unsafe submissions + Int(truncatingIfNeeded: tail)
-    unsafe place.pointee = command
-    unsafe place.pointee.header |= UInt64(id) &<< 16
-    tail &+= 1
-    if tail == entryCount { tail = 0 }
+    assert(tag != NVMeSlot.free, "all ones is no tag")
+    let id = tail
+    let next = (id &+ 1) & mask
+    // The place at the tail is free, since it was looked at when the tail came to it.
+    // SAFETY: tails are below the count of entries.
+    if unsafe slots[Int(bitPattern: next)] != NVMeSlot.free { return false }
+    unsafe slots[Int(bitPattern: id)] = tag
+    var command = command
+    command.header |= UInt64(id) &<< 16
+    unsafe submissions[Int(bitPattern: id)] = command
+    tail = next
     return true
   }
 
@@ -89,10 +87,10 @@ public struct NVMeQueuePair: ~Copyable, @unchecked Sendable {
   @inlinable
   public mutating func ring() {
     if tail == rungTail { return }
-    if hasPlainDoorbells {
+    if _fastPath(hasPlainDoorbells) {
       cmmio_write_barrier()
       // SAFETY: a mapped register, which `resources` keeps.
-      unsafe cmmio_write32(submissionDoorbell, tail)
+      unsafe cmmio_write32(submissionDoorbell, UInt32(truncatingIfNeeded: tail))
     } else {
       resources.ring(from: rungTail, to: tail)
     }
@@ -107,34 +105,30 @@ public struct NVMeQueuePair: ~Copyable, @unchecked Sendable {
   @inlinable
   public mutating func poll() throws(NVMeError) -> NVMeCompletion? {
     // SAFETY: the head is below the count of entries, each of 16 bytes. One load has id, phase and status.
-    let entry = unsafe completions + Int(truncatingIfNeeded: head &<< 4)
-    let last = unsafe cmmio_read32(entry + 12)
-    if (last &>> 16) & 1 != phase { return nil }
+    let entry = unsafe completions + Int(bitPattern: head &<< 4)
+    let last = unsafe cmmio_read32(entry + 12) ^ phase
+    if last & 0x1_0000 != 0 { return nil }
     cmmio_read_barrier()
-    let id = last & 0xffff
-    guard id < depth else { throw resources.unknown(id) }
+    let id = UInt(last & 0xffff)
+    guard id <= mask else { throw resources.unknown(id) }
     // SAFETY: checked above.
-    let slot = unsafe slots + Int(truncatingIfNeeded: id)
-    guard unsafe slot.pointee.next == NVMeSlot.onItsWay else { throw resources.unknown(id) }
+    let tag = unsafe slots[Int(bitPattern: id)]
+    guard tag != NVMeSlot.free else { throw resources.unknown(id) }
     let completion = unsafe NVMeCompletion(
-      tag: slot.pointee.tag, status: NVMeStatus(rawValue: UInt16(truncatingIfNeeded: last &>> 17)),
+      tag: tag, status: NVMeStatus(rawValue: UInt16(truncatingIfNeeded: last &>> 17)),
       result: cmmio_read32(entry))
-    unsafe slot.pointee.next = firstFree
-    firstFree = id
-    head &+= 1
-    if head == entryCount {
-      head = 0
-      phase ^= 1
-    }
+    unsafe slots[Int(bitPattern: id)] = NVMeSlot.free
+    head = (head &+ 1) & mask
+    if head == 0 { phase ^= 0x1_0000 }
     return completion
   }
 
   /// Gives the entries of all completions that were taken back to the controller.
   @inlinable
   public mutating func acknowledge() {
-    if hasPlainDoorbells {
+    if _fastPath(hasPlainDoorbells) {
       // SAFETY: as in ring().
-      unsafe cmmio_write32(completionDoorbell, head)
+      unsafe cmmio_write32(completionDoorbell, UInt32(truncatingIfNeeded: head))
     } else {
       resources.acknowledge(head)
     }
@@ -155,20 +149,9 @@ public struct NVMeQueuePair: ~Copyable, @unchecked Sendable {
   }
 }
 
-/// A command's place while it is on its way.
-@frozen @usableFromInline
-struct NVMeSlot: BitwiseCopyable {
-  @usableFromInline var tag: UInt64
-  /// The next free slot, or one of the two below.
-  @usableFromInline var next: UInt32
-
-  @inlinable
-  init(tag: UInt64, next: UInt32) {
-    self.tag = tag
-    self.next = next
-  }
-
-  // Both are above every id, and fit a comparison of 64 bits as they are.
-  @inlinable static var endOfList: UInt32 { 0x7fff_ffff }
-  @inlinable static var onItsWay: UInt32 { 0x7fff_fffe }
+/// The tag of the command that is on its way in a place of the queue; the place's number is the command's id.
+@usableFromInline
+enum NVMeSlot {
+  /// What a place has without a command.
+  @inlinable static var free: UInt64 { .max }
 }

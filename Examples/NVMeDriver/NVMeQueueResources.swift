@@ -54,7 +54,7 @@ final class NVMeQueueResources: Sendable {
 
   /// Tells the controller of new commands in a way that is more than one store.
   @inline(never) @usableFromInline
-  func ring(from rungTail: UInt32, to tail: UInt32) {
+  func ring(from rungTail: UInt, to tail: UInt) {
     let (old, new) = (Int(rungTail), Int(tail))
     if old <= new {
       memory.copyOut(old..<new)
@@ -64,19 +64,28 @@ final class NVMeQueueResources: Sendable {
     }
     cmmio_write_barrier()
     if let shadow, !shadow.mustTell(UInt16(tail), queue: id, isCompletion: false) { return }
-    registers.ringSubmissions(ofQueue: id, tail)
+    registers.ringSubmissions(ofQueue: id, UInt32(tail))
   }
 
   /// Tells the controller how far completions were taken.
   @inline(never) @usableFromInline
-  func acknowledge(_ head: UInt32) {
+  func acknowledge(_ head: UInt) {
     if let shadow, !shadow.mustTell(UInt16(head), queue: id, isCompletion: true) { return }
-    registers.ringCompletions(ofQueue: id, head)
+    registers.ringCompletions(ofQueue: id, UInt32(head))
+  }
+
+  /// Writes the list of the pages that follow a command's first one.
+  /// - Returns: The device's address of the list.
+  @inline(never) @usableFromInline
+  func writeList(_ id: UInt, _ second: UInt64, pageCount: Int) -> UInt64 {
+    precondition(pageCount <= 512, "a command's list has one page")
+    for page in 0..<pageCount { memory.storeInList(of: id, second + UInt64(page) * 4096, at: page * 8) }
+    return memory.listAddress(of: id).rawValue
   }
 
   /// Notes that a completion makes no sense.
   @inline(never) @usableFromInline
-  func unknown(_ commandID: UInt32) -> NVMeError {
+  func unknown(_ commandID: UInt) -> NVMeError {
     isBroken.store(true, ordering: .relaxed)
     return NVMeError(
       .deviceFault, "queue \(id) has a completion of command \(commandID), which is not on its way")

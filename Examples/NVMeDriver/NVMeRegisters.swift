@@ -59,6 +59,8 @@ public struct NVMeCapabilities: Hashable, Sendable {
 
   /// The largest number of entries of a queue (MQES), at least 2 on a controller that works.
   public var maximumEntryCount: Int { Int(rawValue & 0xffff) + 1 }
+  /// The largest power of two of entries.
+  var greatestEntryCount: Int { 1 << (Int.bitWidth - 1 - maximumEntryCount.leadingZeroBitCount) }
   /// How long it may take to become ready or not ready (TO), in units of 500 ms.
   public var readyTimeout: Duration { .milliseconds(500) * max(1, Int(rawValue >> 24 & 0xff)) }
   /// The distance of two doorbells in bytes (DSTRD).

@@ -60,7 +60,7 @@ extension NVMeStand {
   }
 
   func refuseOtherQueues() throws {
-    for depth in [0, -1, 65536, controller.capabilities.maximumEntryCount] {
+    for depth in [0, -1, 65536, Int.max, controller.capabilities.maximumEntryCount] {
       let error = failure { () throws(NVMeError) in _ = try controller.makeQueuePair(depth: depth) }
       #expect(error?.code == .unsupported)
     }

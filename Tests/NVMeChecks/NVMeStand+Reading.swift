@@ -19,8 +19,9 @@ extension NVMeStand {
 
   /// A full queue says so; completions come in any order, each once, with its tag.
   func readInBatches() throws {
-    let depth = 32
-    var queue = try controller.makeQueuePair(depth: depth)
+    var queue = try controller.makeQueuePair(depth: 32)
+    let depth = queue.depth
+    #expect(depth >= 32)
     let memory = try memory(depth * 4096)
     for round in 0..<8 {
       for index in 0..<depth {
