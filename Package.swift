@@ -47,19 +47,15 @@ let package = Package(
     .target(name: "CLinuxABI", path: "CShims/CLinuxABI"),
     .target(name: "CMMIO", path: "CShims/CMMIO"),
     .systemLibrary(
-      name: "CLibPCI", path: "CShims/CLibPCI", pkgConfig: "libpci",
-      providers: [.apt(["libpci-dev"])]),
+      name: "CLibPCI", path: "CShims/CLibPCI", pkgConfig: "libpci", providers: [.apt(["libpci-dev"])]),
     .systemLibrary(
-      name: "CLibNUMA", path: "CShims/CLibNUMA", pkgConfig: "numa",
-      providers: [.apt(["libnuma-dev"])]),
+      name: "CLibNUMA", path: "CShims/CLibNUMA", pkgConfig: "numa", providers: [.apt(["libnuma-dev"])]),
     .target(name: "CPCINames", dependencies: ["CLibPCI"], path: "CShims/CPCINames"),
     // L1
     module("LinuxHandles", needs: ["CLinuxABI", system]),
     module("DeviceRegisters", needs: ["CMMIO", "CLinuxABI", "LinuxHandles", system]),
     // L2
-    module(
-      "DMACore",
-      needs: ["LinuxHandles", "DeviceRegisters", "CLinuxABI", "CMMIO", "CLibNUMA", system]),
+    module("DMACore", needs: ["LinuxHandles", "DeviceRegisters", "CLinuxABI", "CMMIO", "CLibNUMA", system]),
     module("PCIBus", needs: ["LinuxHandles", "CLinuxABI", "CLibPCI", "CPCINames", system]),
     // L3
     module("IOMMUFD", needs: ["DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system]),
@@ -68,8 +64,7 @@ let package = Package(
     module(
       "VFIO",
       needs: [
-        "DriverCore", "IOMMUFD", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles",
-        "CLinuxABI", system,
+        "DriverCore", "IOMMUFD", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
       ]),
     module(
       "DeviceSimulation",
@@ -84,25 +79,20 @@ let package = Package(
     .executableTarget(
       name: "ReadBAR", dependencies: ["SwiftVFIO"], path: "Examples/ReadBAR", swiftSettings: strict),
     .executableTarget(
-      name: "Delegation", dependencies: ["SwiftVFIO"], path: "Examples/Delegation",
-      swiftSettings: strict),
+      name: "Delegation", dependencies: ["SwiftVFIO"], path: "Examples/Delegation", swiftSettings: strict),
     // L7: join a driver and a backend
     module(
       "SwiftVFIO",
-      needs: [
-        "VFIO", "IOMMUFD", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles",
-      ]),
+      needs: ["VFIO", "IOMMUFD", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
     module(
       "SmokeChecks",
       needs: [
-        "EduDriver", "NVMeDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
-        "LinuxHandles", system,
+        "EduDriver", "NVMeDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system,
       ]),
     .executableTarget(
       name: "vfioctl",
       dependencies: [
-        "VFIO", "IOMMUFD", "DeviceSimulation", "SmokeChecks", "NVMeDriver", "DriverCore", "PCIBus",
-        "DMACore",
+        "VFIO", "IOMMUFD", "DeviceSimulation", "SmokeChecks", "NVMeDriver", "DriverCore", "PCIBus", "DMACore",
         "LinuxHandles", system,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], path: "Sources/vfioctl", swiftSettings: strict),
@@ -117,9 +107,7 @@ let package = Package(
     // What the NVMe driver does on every controller: DriverTests and DeviceTests run it.
     .target(
       name: "NVMeChecks",
-      dependencies: [
-        "NVMeDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles",
-      ],
+      dependencies: ["NVMeDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"],
       path: "Tests/NVMeChecks", swiftSettings: strict),
     tests("LinuxHandlesTests", needs: ["LinuxHandles", system]),
     tests("DeviceRegistersTests", needs: ["DeviceRegisters", "LinuxHandles", system]),
@@ -128,14 +116,12 @@ let package = Package(
     tests(
       "DeviceSimulationTests",
       needs: [
-        "DeviceSimulation", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles",
-        system,
+        "DeviceSimulation", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system,
       ]),
     tests(
       "DriverTests",
       needs: [
-        "DeviceSimulation", "EduDriver", "NVMeDriver", "NVMeChecks", "SmokeChecks", "DriverCore",
-        "PCIBus",
+        "DeviceSimulation", "EduDriver", "NVMeDriver", "NVMeChecks", "SmokeChecks", "DriverCore", "PCIBus",
         "DMACore", "DeviceRegisters", "LinuxHandles", system,
       ]),
     tests("ABITests", needs: []),
@@ -145,14 +131,12 @@ let package = Package(
     tests(
       "KernelTests",
       needs: [
-        "CMockIOMMU", "IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI",
-        system,
+        "CMockIOMMU", "IOMMUFD", "VFIO", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
       ]),
     tests(
       "DeviceTests",
       needs: [
-        "VFIO", "IOMMUFD", "EduDriver", "NVMeDriver", "NVMeChecks", "SmokeChecks", "DriverCore",
-        "PCIBus",
+        "VFIO", "IOMMUFD", "EduDriver", "NVMeDriver", "NVMeChecks", "SmokeChecks", "DriverCore", "PCIBus",
         "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
       ]),
     // Benchmarks and their C twins; Benchmarks/run counts, Benchmarks/hotcheck looks into the binaries.
@@ -161,12 +145,10 @@ let package = Package(
     .target(name: "CShares", path: "Benchmarks/CShares"),
     .target(name: "CTwinsMapping", dependencies: ["CLinuxABI"], path: "Benchmarks/CTwins-Mapping"),
     .target(
-      name: "LoopMeasurement", dependencies: ["CTwins"], path: "Benchmarks/Measurement",
-      swiftSettings: strict
+      name: "LoopMeasurement", dependencies: ["CTwins"], path: "Benchmarks/Measurement", swiftSettings: strict
     ),
     benchmark(
-      "HotLoops",
-      needs: ["LoopMeasurement", "CTwins", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+      "HotLoops", needs: ["LoopMeasurement", "CTwins", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
     benchmark("IOVALoops", path: "IOVA", needs: ["LoopMeasurement", "CTwinsIOVA", "DMACore"]),
     benchmark("SharesBenchmark", path: "Shares", needs: ["LoopMeasurement", "CShares", "DMACore"]),
     // What a guard costs; Benchmarks/Guard/run counts.
@@ -182,8 +164,7 @@ let package = Package(
       needs: ["COpening", "VFIO", "DriverCore", "PCIBus", "DeviceRegisters", "LinuxHandles"]),
     .target(name: "CTwinsInterrupts", path: "Benchmarks/CTwins-Interrupts"),
     .executableTarget(
-      name: "InterruptLoops",
-      dependencies: ["CTwins", "CTwinsInterrupts", "DriverCore", "LinuxHandles"],
+      name: "InterruptLoops", dependencies: ["CTwins", "CTwinsInterrupts", "DriverCore", "LinuxHandles"],
       path: "Benchmarks/Interrupts", exclude: ["run", "README.md"], swiftSettings: strict),
     // What a command costs the NVMe driver; Benchmarks/NVMe/run counts.
     .target(name: "CTwinsNVMe", path: "Benchmarks/CTwins-NVMe"),
