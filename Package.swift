@@ -87,7 +87,8 @@ let package = Package(
     module(
       "SmokeChecks",
       needs: [
-        "EduDriver", "NVMeDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system,
+        "EduDriver", "NVMeDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles",
+        system,
       ]),
     .executableTarget(
       name: "vfioctl",
