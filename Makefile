@@ -8,7 +8,7 @@ SWIFT_BUILD ?= swift build
 PACKED := $(shell printf '%s\n' 'glibc 2.36' "$$(getconf GNU_LIBC_VERSION)" | sort -VC && echo -Xlinker -z -Xlinker pack-relative-relocs)
 STATIC := -c release --static-swift-stdlib --scratch-path .build/static -Xswiftc -use-ld=lld -Xlinker --icf=all $(PACKED)
 LAB := Tests/Lab/lab
-LOOPS := HotLoops IOVALoops SharesBenchmark VirtqueueLoops
+LOOPS := HotLoops IOVALoops SharesBenchmark VirtqueueLoops NVMeLoops
 
 .PHONY: help smoke test check setup release tests lint kernel-tests device-tests release-tests sanitizers soak bench hotpath \
   hot-loops mapping-benchmark fuzz fuzz-short clean

@@ -81,6 +81,9 @@ let package = Package(
     module(
       "EduDriver", path: "Examples/EduDriver",
       needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
+    module(
+      "NVMeDriver", path: "Examples/NVMeDriver",
+      needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", "CMMIO"]),
     .executableTarget(
       name: "ReadBAR", dependencies: ["SwiftVFIO"], path: "Examples/ReadBAR", swiftSettings: strict),
     .executableTarget(
@@ -95,13 +98,15 @@ let package = Package(
       ]),
     module(
       "SmokeChecks",
-      needs: ["EduDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system]),
+      needs: [
+        "EduDriver", "NVMeDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles",
+        system,
+      ]),
     .executableTarget(
       name: "vfioctl",
       dependencies: [
-        "VFIO", "IOMMUFD", "DeviceSimulation", "SmokeChecks", "VDUSEBlock", "VDUSE", "Virtqueues",
-        "DriverCore",
-        "PCIBus", "DMACore", "LinuxHandles", system,
+        "VFIO", "IOMMUFD", "DeviceSimulation", "SmokeChecks", "NVMeDriver", "VDUSEBlock", "VDUSE",
+        "Virtqueues", "DriverCore", "PCIBus", "DMACore", "LinuxHandles", system,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], path: "Sources/vfioctl", swiftSettings: strict),
     // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.
@@ -114,6 +119,11 @@ let package = Package(
       name: "TestSupport", dependencies: ["CTestSupport", "PCIBus", "LinuxHandles", system],
       path: "Tests/TestSupport",
       swiftSettings: strict),
+    // What the NVMe driver does on every controller: DriverTests and DeviceTests run it.
+    .target(
+      name: "NVMeChecks",
+      dependencies: ["NVMeDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"],
+      path: "Tests/NVMeChecks", swiftSettings: strict),
     tests("LinuxHandlesTests", needs: ["LinuxHandles", system]),
     tests("DeviceRegistersTests", needs: ["DeviceRegisters", "LinuxHandles", system]),
     tests("DMACoreTests", needs: ["DMACore", "DeviceRegisters", "LinuxHandles", system]),
@@ -126,8 +136,8 @@ let package = Package(
     tests(
       "DriverTests",
       needs: [
-        "DeviceSimulation", "EduDriver", "SmokeChecks", "SoftwareIOTLB", "DriverCore", "PCIBus", "DMACore",
-        "DeviceRegisters", "LinuxHandles", system,
+        "DeviceSimulation", "EduDriver", "NVMeDriver", "NVMeChecks", "SmokeChecks", "SoftwareIOTLB",
+        "DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", system,
       ]),
     tests("ABITests", needs: []),
     tests(
@@ -154,8 +164,8 @@ let package = Package(
     tests(
       "DeviceTests",
       needs: [
-        "VFIO", "IOMMUFD", "EduDriver", "SmokeChecks", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
-        "LinuxHandles", "CLinuxABI", system,
+        "VFIO", "IOMMUFD", "EduDriver", "NVMeDriver", "NVMeChecks", "SmokeChecks", "DriverCore", "PCIBus",
+        "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
       ]),
     // Benchmarks and their C twins; Benchmarks/run counts, Benchmarks/hotcheck looks into the binaries.
     .target(name: "CTwins", path: "Benchmarks/CTwins"),
@@ -194,6 +204,14 @@ let package = Package(
       name: "VirtqueueLoops",
       dependencies: ["LoopMeasurement", "CTwinsVirtqueues", "Virtqueues", "DMACore", "CMMIO"],
       path: "Benchmarks/Virtqueues", exclude: ["README.md"], swiftSettings: strict),
+    // What a command costs the NVMe driver; Benchmarks/NVMe/run counts.
+    .target(name: "CTwinsNVMe", path: "Benchmarks/CTwins-NVMe"),
+    .executableTarget(
+      name: "NVMeLoops",
+      dependencies: [
+        "CTwins", "CTwinsNVMe", "NVMeDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
+        "LinuxHandles", system,
+      ], path: "Benchmarks/NVMe", exclude: ["run", "README.md"], swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17
 )

@@ -29,7 +29,12 @@ extension SmokeReport {
       try? function.configuration.read(at: 0x00, width: .word),
       try? function.configuration.read(at: 0x02, width: .word)
     )
-    if names == (0x1234, 0x11e8) { checkEdu(function, patience: patience) }
+    let classCode = (try? function.configuration.classCode)?.rawValue
+    if names == (0x1234, 0x11e8) {
+      checkEdu(function, patience: patience)
+    } else if classCode == 0x010802 {
+      checkNVMe(function, patience: patience)
+    }
   }
 
   /// Checks what every function can do, and leaves the function to the caller; see

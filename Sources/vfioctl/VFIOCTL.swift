@@ -32,5 +32,6 @@ struct VFIOCTL: ParsableCommand {
     subcommands: [
       ListCommand.self, ShowCommand.self, GroupsCommand.self, BindCommand.self, UnbindCommand.self,
       RestoreCommand.self, SmokeCommand.self, SharesCommand.self, ObjectsCommand.self, ServeCommand.self,
+      NVMeTools.self,
     ])
 }

@@ -12,7 +12,8 @@ struct SmokeCommand: ParsableCommand {
     commandName: "smoke", abstract: "Check that functions work from userspace, one row for each check.",
     discussion: """
       Any function: configuration space, bus master, BAR windows, DMA mappings, every kind of interrupt, reset. \
-      Devices that a driver here knows (edu): what the device itself does. Of an unknown device only the first \
+      Devices that a driver here knows (edu, NVMe): what the device itself does; a namespace of an NVMe controller \
+      is only read. Of an unknown device only the first \
       and last word of each BAR are read, but even that and a reset may disturb it: check functions that nobody \
       uses. A function that is not bound to vfio-pci is bound for the time of the checks and restored.
 
@@ -23,7 +24,7 @@ struct SmokeCommand: ParsableCommand {
     help: "The functions' addresses; without any, all that are bound to VFIO drivers.",
     transform: parseAddress)
   var addresses: [PCIAddress] = []
-  @Flag(help: "Check the simulated edu device of this program: needs no hardware and no rights.")
+  @Flag(help: "Check the simulated edu and NVMe of this program: needs no hardware and no rights.")
   var simulated = false
   @Option(
     help: ArgumentHelp(
@@ -59,6 +60,13 @@ struct SmokeCommand: ParsableCommand {
           SmokeReport(
             checking: function, expecting: model.facts.identity.expected, showingShares: shares),
           "simulated edu", nil)
+        // The one that is broken to order is edu.
+        if misbehaviour == .none {
+          let model = try NVMeModel()
+          run.add(
+            SmokeReport(checking: try SimulatedFunction(model), expecting: model.facts.identity.expected),
+            "simulated NVMe", nil)
+        }
       } else {
         for address in try functionsToCheck() { check(address, in: &run) }
       }

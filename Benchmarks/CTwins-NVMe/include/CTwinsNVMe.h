@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// NVMe rings as a C driver has them, laid out as in libvfn (a request tracker for each command that is on its way, a
+// command that is built on the stack and copied, doorbells that may lie in memory): what NVMeQueuePair is measured against.
+#pragma once
+#include <stdint.h>
+
+struct twin_nvme_command {
+  uint8_t opcode, flags;
+  uint16_t id;
+  uint32_t namespace_id;
+  uint64_t reserved, metadata, prp1, prp2;
+  uint32_t word10, word11, word12, word13, word14, word15;
+};
+struct twin_nvme_completion {
+  uint32_t result, reserved;
+  uint16_t head, queue;
+  uint16_t id, status;
+};
+_Static_assert(sizeof(struct twin_nvme_command) == 64, "layout");
+_Static_assert(sizeof(struct twin_nvme_completion) == 16, "layout");
+
+struct twin_nvme_request {
+  uint64_t tag;
+  struct twin_nvme_request *next;
+  uint32_t is_on_its_way;
+  uint16_t id;
+};
+
+struct twin_nvme_queue {
+  struct twin_nvme_command *submissions;
+  struct twin_nvme_completion *completions;
+  uint32_t *submission_doorbell, *completion_doorbell;
+  /// Doorbells in memory; NULL where there are none.
+  uint32_t *shadow_doorbells;
+  uint32_t entry_count, depth;
+  uint32_t tail, rung_tail, head, phase;
+  struct twin_nvme_request *requests, *free_requests;
+};
+
+/// Makes a queue over memory of the caller's; its requests are never freed.
+struct twin_nvme_queue twin_nvme_queue_make(void *submissions, void *completions, uint32_t *doorbells,
+                                            uint32_t entry_count, uint32_t depth);
+
+/// `count` reads of 4 KiB in batches of `batch`: fill an entry, doorbell, poll a completion, doorbell; returns the sum of
+/// the tags that came back. As the Swift loop, it checks that the id of a completion is one of a command on its way.
+uint64_t twin_nvme_loop(struct twin_nvme_queue *queue, uint32_t count, uint32_t batch, uint64_t address);
+/// The same without these two checks, as libvfn is.
+uint64_t twin_nvme_loop_unchecked(struct twin_nvme_queue *queue, uint32_t count, uint32_t batch, uint64_t address);

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import DMACore
+internal import DriverCore
+
+/// Blocks, and the memory that they come to or from; both checked.
+struct NVMeTransfer {
+  let opcode: NVMeOpcode
+  let namespace: NVMeNamespace
+  let block: UInt64
+  let count: Int
+  let iova: IOVA
+
+  init(
+    _ opcode: NVMeOpcode, _ namespace: NVMeNamespace, _ block: UInt64, _ count: Int,
+    _ memory: borrowing DMAMemory, _ byteOffset: Int
+  ) throws(NVMeError) {
+    try namespace.check(block, count, opcode)
+    guard namespace.metadataByteCount == 0 else {
+      throw NVMeError(.unsupported, "blocks with \(namespace.metadataByteCount) bytes of metadata")
+    }
+    guard byteOffset >= 0, byteOffset < memory.byteCount,
+      count <= (memory.byteCount - byteOffset) >> namespace.blockShift
+    else {
+      throw NVMeError(
+        .outOfRange, "\(count) blocks at byte \(byteOffset) of \(memory.byteCount)", during: opcode)
+    }
+    guard byteOffset & 3 == 0 else {
+      throw NVMeError(.misaligned, "data at byte \(byteOffset), not a multiple of 4", during: opcode)
+    }
+    self.opcode = opcode
+    self.namespace = namespace
+    self.block = block
+    self.count = count
+    iova = memory.iova(at: byteOffset)
+  }
+
+  /// What one command moves.
+  struct Part {
+    let opcode: NVMeOpcode
+    let command: NVMeCommand
+    let count: Int
+    let byteCount: Int
+    let iova: IOVA
+  }
+
+  /// The longest part from one of its blocks on.
+  /// - Parameter longest: What one command moves, in bytes.
+  func part(from first: Int, longest: Int) -> Part {
+    let shift = namespace.blockShift
+    let count = min(self.count - first, min(65536, max(1, longest >> shift)))
+    return Part(
+      opcode: opcode,
+      command: NVMeCommand(
+        opcode, namespaceID: namespace.id, block: block + UInt64(first), count: UInt32(count)),
+      count: count, byteCount: count << shift, iova: iova.advanced(byByteCount: first << shift))
+  }
+}
+
+extension NVMeNamespace {
+  /// - Throws: `NVMeError` of code `.outOfRange` for blocks that it has not.
+  func check(_ block: UInt64, _ count: Int, _ opcode: NVMeOpcode) throws(NVMeError) {
+    guard count > 0, UInt64(count) <= blockCount, block <= blockCount - UInt64(count) else {
+      throw NVMeError(
+        .outOfRange, "\(count) blocks from \(block) of namespace \(id), which has \(blockCount)",
+        during: opcode)
+    }
+  }
+}
