@@ -55,8 +55,8 @@ extension DeviceTests {
       for mode in LabFunction.eachInterface {
         let driver = try NVMeDriver(LabFunction.open(LabFunction.nvme, mode))
         let bulk = try NVMeBulk(driver.controller)
-        if sums.isEmpty { sums.append(try bulk.write(byteCount: 4 << 20, seed: 7)) }
-        sums.append(try bulk.read(byteCount: 4 << 20))
+        if sums.isEmpty { sums.append(try bulk.write(byteCount: 1 << 20, seed: 7)) }
+        sums.append(try bulk.read(byteCount: 1 << 20))
       }
       #expect(Set(sums).count == 1)
     }
