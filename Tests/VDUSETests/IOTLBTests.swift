@@ -73,16 +73,16 @@ import VDUSE
   }
 
   /// More entries than a cache has lines: each stays mapped until the cache is cleared.
-  @Test func whatIsPushedOutStaysMapped() throws {
+  @Test func whatIsPushedOutStaysMapped() {
     let iotlb = Kernel().iotlb()
     let cache = IOTLBCache(of: iotlb, addressSpace: 0)
-    let first = try #require(unsafe cache.bytes(at: IOVA(0x10000), byteCount: 1, writable: false))
+    let first = unsafe cache.bytes(at: IOVA(0x10000), byteCount: 1, writable: false)
     for index in 1..<60 as Range<UInt64> where index % 5 != 0 {
       #expect(Self.byte(cache, index << 16, 1) == UInt8(index))
     }
     iotlb.forgetAll()
     #expect(iotlb.count == 0)
-    #expect(unsafe first.load(as: UInt8.self) == 1, "the cache still has it")
+    #expect(unsafe first?.load(as: UInt8.self) == 1, "the cache still has it")
     cache.clear()
   }
 

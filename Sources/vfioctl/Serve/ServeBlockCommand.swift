@@ -47,7 +47,13 @@ struct ServeBlockCommand: ParsableCommand {
         service.description(name: name), service, queueSize: service.maximumQueueSize,
         logPath: log ?? "/run/vduse-\(name).log"
       ) { StandardError.print("vfioctl: \($0)") }
-      try disk.attach(to: driver)
+      do {
+        try disk.attach(to: driver)
+      } catch {
+        // One that was there before has requests that wait: it stays for the next attempt.
+        if !disk.isRecovered { try? disk.remove() }
+        throw error
+      }
       print(
         "serving \(file) as \(name): \(image.sectorCount) sectors, \(disk.isRecovered ? "resumed" : "new")")
       StandardOutput.flush()
