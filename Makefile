@@ -55,7 +55,7 @@ sanitizers: setup ## T0 and T1 once more under ThreadSanitizer, then AddressSani
 
 test: export FETCH_KERNEL_HEADERS = yes
 test: check release ## All tiers, on the kernels that the lab builds and boots; the lab needs one processor, the rest has the other.
-	@$(MAKE) --no-print-directory -j2 --output-sync=line lab-tiers host-tiers
+	@$(MAKE) --no-print-directory -j2 lab-tiers host-tiers
 
 # Of what `check` and `release` built.
 lab-tiers:
