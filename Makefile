@@ -11,7 +11,7 @@ LAB := Tests/Lab/lab
 LOOPS := HotLoops IOVALoops SharesBenchmark VirtqueueLoops NVMeLoops
 
 .PHONY: help smoke test check setup release tests lint kernel-tests device-tests release-tests sanitizers soak bench hotpath \
-  hot-loops mapping-benchmark lab-tiers host-tiers fuzz fuzz-short clean
+  hot-loops lab-benchmarks lab-tiers host-tiers fuzz fuzz-short clean
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -81,9 +81,11 @@ lint: setup ## Style, as CI checks it.
 hot-loops: setup
 	@set -e; for program in $(LOOPS); do $(SWIFT_BUILD) $(STATIC) --product $$program; done
 
-mapping-benchmark: setup
-	$(SWIFT_BUILD) $(STATIC) --product MappingBenchmark
-	@strip -o .build/MappingBenchmark .build/static/release/MappingBenchmark
+lab-benchmarks: setup
+	@set -e; for program in MappingBenchmark OpeningBenchmark; do \
+	  $(SWIFT_BUILD) $(STATIC) --product $$program; \
+	  strip -o .build/$$program .build/static/release/$$program; \
+	done
 
 bench: setup ## Print the benchmark tables; see Benchmarks/README.md.
 	@status=0; Benchmarks/run || status=$$?; Benchmarks/lab || status=$$?; exit $$status
