@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CTestSupport
 import Foundation
 import LinuxHandles
 
@@ -26,25 +27,35 @@ public final class LabMonitor {
     var settings = termios()
     guard unsafe tcgetattr(port.rawValue, &settings) == 0 else { throw POSIXError(.EIO) }
     unsafe cfmakeraw(&settings)
+    // The faster a port, the more often it is looked at without interrupts.
+    unsafe cfsetspeed(&settings, speed_t(B115200))
     settings.c_cflag |= tcflag_t(CLOCAL)
     guard unsafe tcsetattr(port.rawValue, TCSANOW, &settings) == 0 else { throw POSIXError(.EIO) }
-    try negotiate()
+    if try negotiate() { return }
+    // Once in a while a boot was seen in which the port's interrupt never came.
+    let result = ctest_poll_serial_port(port.rawValue)
+    guard try result == 0 && negotiate() else {
+      throw Refusal(
+        description: "QEMU's monitor does not answer on \(Self.port), nor without interrupts (\(result))",
+        isAnswer: false)
+    }
   }
 
   /// Wanted once in the life of a connection; later it is refused, which says that it was done.
   ///
   /// A kernel that probed the port may have left bytes there, which spoil the first line.
-  private func negotiate() throws {
+  /// - Returns: Whether the monitor answered.
+  private func negotiate() throws -> Bool {
     try write([0x0a])
     for _ in 0..<3 {
       do {
         try command("qmp_capabilities", patience: .seconds(3))
-        return
+        return true
       } catch let refusal as Refusal {
-        if refusal.isAnswer { return }
+        if refusal.isAnswer { return true }
       }
     }
-    throw Refusal(description: "QEMU's monitor does not answer on \(Self.port)", isAnswer: false)
+    return false
   }
 
   /// Gives a command of QMP, and waits for its answer.

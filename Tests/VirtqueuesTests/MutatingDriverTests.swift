@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import DMACore
 import Synchronization
+import TestSupport
 import Testing
 import Virtqueues
 

@@ -2,6 +2,7 @@
 import DMACore
 import LinuxHandles
 import Synchronization
+import TestSupport
 import Testing
 import Virtqueues
 

@@ -9,9 +9,6 @@ import Synchronization
   @unsafe init(_ pointer: UnsafeMutablePointer<Value>) { unsafe self.pointer = pointer }
 }
 
-/// Whether ThreadSanitizer watches: it sees the accesses of two sides to one ring, and not the barriers that order them.
-let isThreadSanitized = unsafe dlsym(nil, "__tsan_init") != nil
-
 /// Runs one body on a thread of its own and one here, and waits for both.
 func inParallel<Value: ~Copyable>(
   _ value: inout Value, _ there: @escaping @Sendable (inout Value) -> Void, here: () throws -> Void

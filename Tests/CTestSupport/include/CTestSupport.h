@@ -9,3 +9,5 @@ int ctest_limit_locked_memory(uint64_t limit, uint64_t *previous);
 void ctest_lift_locked_memory_limit(uint64_t previous);
 /// Takes a capability (0 to 31) out of this thread's effective set, or puts it back where it is permitted; 0 or -errno.
 int ctest_switch_capability(int capability, int on);
+/// Lets the kernel look at a serial port by a timer from now on, and wait for its interrupt no longer; 0 or -errno.
+int ctest_poll_serial_port(int fd);
