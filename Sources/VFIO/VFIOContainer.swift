@@ -128,6 +128,7 @@ public final class VFIOContainer: AddressSpace {
     _ base: UnsafeMutableRawPointer, to range: IOVARange, access: DMAAccess, sharing: DMASharing
   ) throws(KernelError) {
     if let lockedPages { return try unsafe lockedPages.lock(base, for: range, in: label) }
+    if !access.contains(.write) { unsafe populate(base, range) }
     var flags: UInt32 = 0
     if access.contains(.read) { flags |= ABI_VFIO_DMA_MAP_FLAG_READ }
     if access.contains(.write) { flags |= ABI_VFIO_DMA_MAP_FLAG_WRITE }
@@ -139,6 +140,17 @@ public final class VFIOContainer: AddressSpace {
       // An exposure is counted before its pages are mapped.
       let used = exposure(at: range.start) == nil ? budget.used : budget.used - 1
       throw error.advising("\(MappingBudget.Shortage(needed: 1, used: used, available: available))")
+    }
+  }
+
+  /// Gives memory that devices only read its own pages, before they are pinned.
+  ///
+  /// Before Linux 6.2 the pin of a page that nobody has written yet is that of the kernel's page of zeroes, and what this
+  /// process writes later never reaches the device. Memory that cannot be written needs no pages of its own.
+  @unsafe
+  private func populate(_ base: UnsafeMutableRawPointer, _ range: IOVARange) {
+    _ = try? kernelCall("madvise", on: "\(label), \(range), MADV_POPULATE_WRITE") {
+      unsafe abi_madvise(base, range.byteCountMinusOne + 1, ABI_MADV_POPULATE_WRITE)
     }
   }
 

@@ -44,6 +44,22 @@ extension DeviceTests {
       }
     }
 
+    /// A page that nobody has touched before it is mapped for reading is the same one that is written afterwards.
+    @Test(arguments: LabFunction.modes)
+    func theDeviceReadsWhatIsWrittenLater(_ mode: VFIOMode) throws {
+      let device = try LabFunction.open(LabFunction.edu, mode)
+      let space = device.addressSpace
+      let source = try space.expose(UnsharedMemory(byteCount: 4096), access: .read, sharing: .coherent)
+      let target = try space.expose(UnsharedMemory(byteCount: 4096), access: .write, sharing: .coherent)
+      source.store(UInt64(0x8877_6655_4433_2211), at: 0)
+      try device.setBusMaster(true)
+      let engine = EduEngine(try device.mapBAR(.bar0))
+      try engine.load(from: source.iova, byteCount: 64)
+      try engine.store(to: target.iova, byteCount: 64)
+      try device.setBusMaster(false)
+      #expect(target.load(UInt64.self, at: 0) == 0x8877_6655_4433_2211)
+    }
+
     @Test(arguments: LabFunction.modes.filter(\.usesGroup))
     func aContainerCountsItsMappings(_ mode: VFIOMode) throws {
       let device = try LabFunction.open(LabFunction.edu, mode)

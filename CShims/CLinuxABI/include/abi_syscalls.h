@@ -79,6 +79,9 @@ ABI_INLINE int64_t abi_mmap(void *hint, uint64_t count, int protection, int flag
   return address == MAP_FAILED ? -(int64_t)errno : (int64_t)(intptr_t)address;
 }
 ABI_INLINE int abi_munmap(void *address, uint64_t count) { return abi_result(munmap(address, count)); }
+/// Gives each page a page of its own, as a write would; Linux 5.14.
+#define ABI_MADV_POPULATE_WRITE 23
+
 ABI_INLINE int abi_madvise(void *address, uint64_t count, int advice) {
   return abi_result(madvise(address, count, advice));
 }
