@@ -150,7 +150,7 @@ public final class VFIOContainer: AddressSpace {
   @unsafe
   private func populate(_ base: UnsafeMutableRawPointer, _ range: IOVARange) {
     _ = try? kernelCall("madvise", on: "\(label), \(range), MADV_POPULATE_WRITE") {
-      unsafe abi_madvise(base, range.byteCountMinusOne + 1, ABI_MADV_POPULATE_WRITE)
+      unsafe abi_populate_for_writing(base, range.byteCountMinusOne + 1)
     }
   }
 

@@ -79,11 +79,12 @@ ABI_INLINE int64_t abi_mmap(void *hint, uint64_t count, int protection, int flag
   return address == MAP_FAILED ? -(int64_t)errno : (int64_t)(intptr_t)address;
 }
 ABI_INLINE int abi_munmap(void *address, uint64_t count) { return abi_result(munmap(address, count)); }
-/// Gives each page a page of its own, as a write would; Linux 5.14.
-#define ABI_MADV_POPULATE_WRITE 23
-
 ABI_INLINE int abi_madvise(void *address, uint64_t count, int advice) {
   return abi_result(madvise(address, count, advice));
+}
+/// Gives private memory its own pages, as writing to each of them would; Linux 5.14.
+ABI_INLINE int abi_populate_for_writing(void *address, uint64_t count) {
+  return abi_madvise(address, count, 23 /* MADV_POPULATE_WRITE */);
 }
 
 ABI_INLINE int abi_mlock(const void *address, uint64_t count) { return abi_result(mlock(address, count)); }
