@@ -54,16 +54,19 @@ sanitizers: setup ## T0 and T1 once more under ThreadSanitizer, then AddressSani
 	done
 
 test: export FETCH_KERNEL_HEADERS = yes
-test: check release ## All tiers, on the kernels that the lab builds and boots; the lab needs one processor, the rest has the other.
-	@$(MAKE) --no-print-directory -j2 lab-tiers host-tiers
+test: ## All tiers, on the kernels that the lab builds and boots; the lab needs one processor, the rest has the other.
+	@Tests/part --none-ended
+	@Tests/part check $(MAKE) --no-print-directory check release || { Tests/part --all-ended; exit 1; }
+	@$(MAKE) --no-print-directory -k -j2 lab-tiers host-tiers; Tests/part --all-ended
 
-# Of what `check` and `release` built.
+# Of what `check` and `release` built. One that fails does not keep the next from telling.
 lab-tiers:
-	@Tests/tier T2
-	@Tests/tier T3
+	@status=0; for tier in T2 T3; do Tests/part $$tier Tests/tier $$tier || status=1; done; exit $$status
 
 host-tiers:
-	@set -e; for target in release-tests sanitizers fuzz-short hotpath; do $(MAKE) --no-print-directory -j1 $$target; done
+	@status=0; for target in release-tests sanitizers fuzz-short hotpath; do \
+	  Tests/part $$target $(MAKE) --no-print-directory -j1 $$target || status=1; \
+	done; exit $$status
 
 fuzz: setup ## Let libFuzzer play the other side of a virtqueue for ten minutes.
 	@Tests/Fuzz/run 600
