@@ -38,8 +38,8 @@ extension IOMMUFDContext {
   /// For a process that took the context over from another, whose end would otherwise find memory charged to it.
   /// - Throws: `KernelError` for `IOMMU_IOAS_CHANGE_PROCESS`: `EINVAL` where memory was mapped by its address and not as
   ///   a file, `EBUSY` while another thread maps or unmaps, `ENOMEM` over the limit of locked memory, `ENOTTY` before
-  ///   Linux 6.14. Nothing changes then.
-  /// - Source: `struct iommu_ioas_change_process`, include/uapi/linux/iommufd.h, Linux 6.14.
+  ///   Linux 6.13. Nothing changes then.
+  /// - Source: `struct iommu_ioas_change_process`, include/uapi/linux/iommufd.h, Linux 6.13.
   public func adoptMappings() throws(KernelError) {
     let fd = descriptor
     do throws(KernelError) {

@@ -38,7 +38,7 @@ extension KernelError {
     case (.invalidArgument, .some):
       advising(
         "a token was given where none is used: for a function without SR-IOV, or one whose physical function "
-          + "is not bound to vfio-pci; or, by its own node, the kernel is older than 6.17")
+          + "is not bound to vfio-pci; or, by its own node, the kernel is older than 6.19")
     default: self
     }
   }

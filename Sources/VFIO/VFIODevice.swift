@@ -58,7 +58,7 @@ public struct VFIODevice: ~Copyable, PCIFunction, Sendable {
   /// - Parameters:
   ///   - function: Its `vfioDeviceName` names the node, or `noIOMMUDeviceName`.
   ///   - mode: `iommufd`, or `noIOMMUDevice`: its memory is then that of a ``NoIOMMUSpace``.
-  ///   - token: As for the other way to open; the kernel takes it since Linux 6.17.
+  ///   - token: As for the other way to open; the kernel takes it since Linux 6.17, other than zero since 6.19.
   /// - Throws: `KernelError` for `open`, `VFIO_DEVICE_BIND_IOMMUFD` (`EPERM`: no isolated interrupts; `EINVAL`:
   ///   a non-coherent IOMMU, or a token where none is used; `EBUSY`: another process has it; `EACCES`: no token
   ///   or a wrong one), `VFIO_DEVICE_ATTACH_IOMMUFD_PT`.

@@ -32,11 +32,11 @@ public struct VFIODeviceFeature: RawRepresentable, Hashable, Sendable {
   public static let dmaLoggingReport = Self(ABI_VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT)
   /// How many bytes a migration will take (Linux 6.2).
   public static let migrationDataSize = Self(ABI_VFIO_DEVICE_FEATURE_MIG_DATA_SIZE)
-  /// Bus mastering of devices on the CDX bus; a PCI function has it in configuration space (Linux 6.8).
+  /// Bus mastering of devices on the CDX bus; a PCI function has it in configuration space (Linux 6.7).
   public static let busMaster = Self(ABI_VFIO_DEVICE_FEATURE_BUS_MASTER)
   /// A region of the device as a dma-buf (Linux 6.19).
   public static let dmaBuf = Self(ABI_VFIO_DEVICE_FEATURE_DMA_BUF)
-  /// Numbers of a migration's first phase that start anew on request.
+  /// Numbers of a migration's first phase that start anew on request (Linux 7.1).
   public static let migrationPrecopyInfoV2 = Self(ABI_VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2)
   /// Errors of PCI functions on s390.
   public static let zpciError = Self(ABI_VFIO_DEVICE_FEATURE_ZPCI_ERROR)

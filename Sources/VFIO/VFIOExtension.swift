@@ -13,7 +13,7 @@ public struct VFIOExtension: RawRepresentable, Hashable, Sendable {
 
   /// The first version of the type 1 IOMMU (Linux 3.6).
   public static let type1 = VFIOExtension(rawValue: ABI_VFIO_TYPE1_IOMMU)
-  /// The second version: unmaps exactly what was mapped (Linux 3.10).
+  /// The second version: unmaps exactly what was mapped (Linux 3.15).
   public static let type1v2 = VFIOExtension(rawValue: ABI_VFIO_TYPE1v2_IOMMU)
   /// All DMA is cache coherent, whatever devices ask for (Linux 3.15).
   ///

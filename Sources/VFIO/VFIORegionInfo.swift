@@ -37,7 +37,7 @@ extension VFIORegionIndex: CustomStringConvertible {
 }
 
 /// The facts of one region of a device.
-/// - Source: `struct vfio_region_info`, include/uapi/linux/vfio.h; sparse areas since Linux 4.5.
+/// - Source: `struct vfio_region_info`, include/uapi/linux/vfio.h; sparse areas since Linux 4.6.
 public struct VFIORegionInfo: Hashable, Sendable {
   /// Which region.
   public let index: VFIORegionIndex

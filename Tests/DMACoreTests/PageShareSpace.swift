@@ -33,7 +33,7 @@ final class PageShareSpace: AddressSpace {
 
 /// Waits for a condition that other threads bring about.
 func eventually(_ condition: () -> Bool) -> Bool {
-  let end = ContinuousClock.now + .seconds(2)
+  let end = ContinuousClock.now + .seconds(60)
   while !condition() { if ContinuousClock.now > end { return false } }
   return true
 }

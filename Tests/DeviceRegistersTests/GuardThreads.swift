@@ -29,7 +29,7 @@ final class GuardThread: Sendable {
   }
 
   /// Whether it ended in time.
-  func ends() throws -> Bool { try done.event.wait(for: .seconds(30)) }
+  func ends() throws -> Bool { try done.event.wait(for: .seconds(60)) }
 
   /// Takes registers away from itself, again and again.
   static func hammering() throws -> GuardThread {

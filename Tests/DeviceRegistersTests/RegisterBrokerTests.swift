@@ -142,7 +142,7 @@ import Testing
 
   @Test func clientsThatGoAreForgotten() throws {
     for _ in 0..<5 { _ = try client() }
-    let end = ContinuousClock.now + .seconds(5)
+    let end = ContinuousClock.now + .seconds(60)
     while broker.clientCount > 0 && ContinuousClock.now < end { usleep(1000) }
     #expect(broker.clientCount == 0)
   }

@@ -90,9 +90,9 @@ import Testing
     let twice = #expect(throws: KernelError.self) { try vector.rearm(whenSignalled: resample) }
     #expect(twice?.errno == .resourceBusy)
     probe.port.setInterruptLine(true)
-    let first = try vector.wait(until: Deadline(.seconds(10)))
+    let first = try vector.wait(until: Deadline(.seconds(60)))
     try resample?.signal()
-    let second = try vector.wait(until: Deadline(.seconds(10)))
+    let second = try vector.wait(until: Deadline(.seconds(60)))
     #expect((first, second) == (1, 1), "still raised")
     let none: EventFD? = nil
     try vector.rearm(whenSignalled: none)
@@ -114,7 +114,7 @@ import Testing
     for _ in 0..<5 { probe.port.sendMessage(vector: 2) }
     probe.port.sendMessage(vector: 0)
     var seen: [UInt32: UInt64] = [:]
-    while seen.count < 2 { try waiter.wait(until: Deadline(.seconds(10))) { seen[$0, default: 0] += $1 } }
+    while seen.count < 2 { try waiter.wait(until: Deadline(.seconds(60))) { seen[$0, default: 0] += $1 } }
     #expect(seen == [0: 1, 200: 5])
     try waiter.remove(200)
     probe.port.sendMessage(vector: 2)
@@ -129,7 +129,7 @@ import Testing
     let total = Total()
     let calls = try vector.serve(on: reactor) { total.sum.add($0, ordering: .relaxed) }
     for _ in 0..<1000 { probe.port.sendMessage(vector: 0) }
-    try Deadline(.seconds(10)).poll("a thousand") { total.sum.load(ordering: .relaxed) == 1000 }
+    try Deadline(.seconds(60)).poll("a thousand") { total.sum.load(ordering: .relaxed) == 1000 }
     calls.cancel()
   }
 
@@ -144,8 +144,8 @@ import Testing
     #expect(try events.poll() == nil)
     slot.reportError()
     slot.requestRemoval()
-    #expect(try events.wait(until: Deadline(.seconds(10))) == .removalRequested)
-    #expect(try events.wait(until: Deadline(.seconds(10))) == .error)
+    #expect(try events.wait(until: Deadline(.seconds(60))) == .removalRequested)
+    #expect(try events.wait(until: Deadline(.seconds(60))) == .error)
     let none = #expect(throws: DriverError.self) {
       _ = try events.wait(until: Deadline(.milliseconds(5)))
     }
@@ -153,7 +153,7 @@ import Testing
     slot.reportError()
     #expect(try events.poll() == .error)
     slot.remove()
-    #expect(try events.wait(until: Deadline(.seconds(10))) == .removed)
+    #expect(try events.wait(until: Deadline(.seconds(60))) == .removed)
     #expect(try events.poll() == nil && events.isRemoved)
   }
 
@@ -166,8 +166,8 @@ import Testing
         slot.reportError()
         slot.requestRemoval()
       }
-      let first = try events.wait(until: Deadline(.seconds(10)))
-      let second = try events.wait(until: Deadline(.seconds(10)))
+      let first = try events.wait(until: Deadline(.seconds(60)))
+      let second = try events.wait(until: Deadline(.seconds(60)))
       #expect(Set([first, second]) == [.error, .removalRequested])
       withExtendedLifetime(thread) {}
     }

@@ -148,7 +148,7 @@ import Testing
       vector = try function.armInterrupts(.intx, count: 1).take(0)
     }
     model.port.setInterruptLine(true)
-    let count = try vector.wait(until: Deadline(.seconds(5)))
+    let count = try vector.wait(until: Deadline(.seconds(60)))
     #expect(count == 1)
   }
 }

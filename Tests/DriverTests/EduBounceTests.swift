@@ -15,7 +15,7 @@ import Testing
     let view = try IOTLBView(of: domain)
     let model = EduModel()
     let driver = try EduDriver(
-      SimulatedFunction(model, in: domain, seeing: view), patience: .seconds(10))
+      SimulatedFunction(model, in: domain, seeing: view), patience: .seconds(60))
     #expect(domain.exposures.count == 1)
     let pattern = (0..<1000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
     try unsafe driver.copyToDevice(pattern.span.bytes, at: 3096, by: kind)
@@ -34,7 +34,7 @@ import Testing
     let domain = try IOTLBDomain()
     let view = try IOTLBView(of: domain)
     let driver = try EduDriver(
-      SimulatedFunction(EduModel(), in: domain, seeing: view), patience: .seconds(10))
+      SimulatedFunction(EduModel(), in: domain, seeing: view), patience: .seconds(60))
     try driver.transferToUnmapped(IOVA(0x0dea_d000))
     let fault = try #require(view.takeFault())
     #expect(fault.code == .notMapped && fault.iova == IOVA(0x0dea_d000) && fault.byteCount == 64)
@@ -48,7 +48,7 @@ import Testing
     let buffer = unsafe UnsafeMutableRawBufferPointer(start: memory.baseAddress + 100, count: 200)
     let slot = try unsafe domain.map(buffer, .fromDevice)
     let function = try SimulatedFunction(EduModel(), in: domain, seeing: view)
-    let driver = try EduDriver(function, patience: .seconds(10))
+    let driver = try EduDriver(function, patience: .seconds(60))
     let pattern = [UInt8](repeating: 0x3c, count: 64)
     try unsafe driver.copyToDevice(pattern.span.bytes)
     try driver.transferToUnmapped(slot.iova)

@@ -11,7 +11,7 @@ import Testing
 /// The driver of the edu device on the simulated one.
 @Suite struct EduDriverTests {
   private func driver(
-    _ misbehaviour: EduMisbehaviour = .none, patience: Duration = .seconds(10)
+    _ misbehaviour: EduMisbehaviour = .none, patience: Duration = .seconds(60)
   ) throws -> EduDriver<SimulatedFunction> {
     try EduDriver(SimulatedFunction(EduModel(misbehaviour)), patience: patience)
   }
@@ -38,7 +38,7 @@ import Testing
   @Test(arguments: [InterruptKind?.none, .msi, .intx])
   func movesBytes(by kind: InterruptKind?) throws {
     let model = EduModel()
-    let driver = try EduDriver(SimulatedFunction(model), patience: .seconds(10))
+    let driver = try EduDriver(SimulatedFunction(model), patience: .seconds(60))
     let pattern = (0..<1000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
     try unsafe driver.copyToDevice(pattern.span.bytes, at: 3096, by: kind)
     #expect(Array(model.buffer[3096...]) == pattern)
@@ -66,7 +66,7 @@ import Testing
 
   @Test func unmappedAddressIsBlockedAndTold() throws {
     let space = SimulatedAddressSpace()
-    let driver = try EduDriver(SimulatedFunction(EduModel(), addressSpace: space), patience: .seconds(10))
+    let driver = try EduDriver(SimulatedFunction(EduModel(), addressSpace: space), patience: .seconds(60))
     try driver.transferToUnmapped(IOVA(0x0dea_d000))
     #expect(
       space.takeFaults() == [
@@ -95,7 +95,7 @@ import Testing
   @Test func removalIsAnErrorOfItsOwn() throws {
     let function = try SimulatedFunction(EduModel())
     let slot = function.slot
-    let driver = try EduDriver(function, patience: .seconds(10))
+    let driver = try EduDriver(function, patience: .seconds(60))
     slot.remove()
     let isAlive = driver.isAlive(7)
     #expect(!isAlive)
@@ -108,14 +108,14 @@ import Testing
   @Test func removalWhileWaitingEndsTheWait() throws {
     let function = try SimulatedFunction(EduModel(.stuckDMA))
     let slot = function.slot
-    let driver = try EduDriver(function, patience: .seconds(30))
-    let pull = Task.detached {
-      try await Task.sleep(for: .milliseconds(30))
+    let driver = try EduDriver(function, patience: .seconds(60))
+    let pull = try OwnedThread {
+      _ = try? Deadline(.milliseconds(30)).poll("a moment") { false }
       slot.remove()
     }
     let error = #expect(throws: DriverError.self) { try driver.transferToUnmapped(IOVA(0x1000)) }
     #expect(error?.code == .removed)
-    pull.cancel()
+    _ = consume pull
   }
 
   @Test func anAbsentDeviceIsRemoved() throws {

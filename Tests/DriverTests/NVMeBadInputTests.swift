@@ -206,7 +206,7 @@ import Testing
     do {
       let function = try stand.function()
       let slot = function.slot
-      let driver = try NVMeDriver(function, NVMeOptions(patience: .seconds(30)))
+      let driver = try NVMeDriver(function, NVMeOptions(patience: .seconds(60)))
       let namespace = try driver.controller.namespace(1)
       var queue = try driver.controller.makeQueuePair(depth: 4, waiting: waiting)
       let memory = try stand.space.expose(UnsharedMemory(byteCount: 4096), access: .readWrite)

@@ -16,7 +16,7 @@ import Testing
 
   private func report(
     _ misbehaviour: EduMisbehaviour, expecting identity: ExpectedIdentity = edu,
-    patience: Duration = .seconds(20)
+    patience: Duration = .seconds(60)
   ) throws -> SmokeReport {
     SmokeReport(
       checking: try SimulatedFunction(EduModel(misbehaviour)), expecting: identity, patience: patience)
@@ -43,7 +43,7 @@ import Testing
     let function = try SimulatedFunction(EduModel())
     let space = Self.held(function.simulatedAddressSpace)
     let report = SmokeReport(
-      checking: function, expecting: Self.edu, patience: .seconds(20), showingShares: true)
+      checking: function, expecting: Self.edu, patience: .seconds(60), showingShares: true)
     #expect(report.failedCount == 0 && report.passedCount == 19, "\(report)")
     let entries = try #require(report.ledger?.spaces.first?.entries)
     #expect(entries.count == 9 && entries.count { $0.holders.count == 2 } == 4)

@@ -11,11 +11,11 @@ import Testing
     let readiness = try DescriptorReadiness(of: event.descriptor)
     #expect(try !readiness.wait(for: .milliseconds(5)))
     try event.signal()
-    #expect(try readiness.wait(for: .seconds(30)))
+    #expect(try readiness.wait(for: .seconds(60)))
     _ = try event.take()
     #expect(try !readiness.wait(for: .zero))
     readiness.end(event.descriptor)
-    #expect(try readiness.wait(for: .seconds(30)))
+    #expect(try readiness.wait(for: .seconds(60)))
   }
 
   /// Whoever waits holds no file: it closes at once.

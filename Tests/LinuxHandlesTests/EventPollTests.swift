@@ -50,7 +50,7 @@ import Testing
     var seen: Set<UInt32> = []
     try withExtendedLifetime(events) {
       for _ in 0..<40 where seen.count < 40 {
-        _ = try poll.wait(for: .seconds(10)) { tag, _ in seen.insert(tag) }
+        _ = try poll.wait(for: .seconds(60)) { tag, _ in seen.insert(tag) }
       }
     }
     #expect(seen.count == 40)
@@ -91,7 +91,7 @@ import Testing
         threads.append(Thread(try OwnedThread { for _ in 0..<10_000 { sender.event.wake() } }))
       }
     }
-    #expect(try total.reached.wait(for: .seconds(30)))
+    #expect(try total.reached.wait(for: .seconds(60)))
     #expect(total.sum.load(ordering: .relaxed) == 30_000)
     #expect(try event.take() == 0)
     subscription.cancel()
@@ -115,14 +115,14 @@ import Testing
       captured = total
       let subscription = try reactor.watch(event.descriptor) { total.add($0) }
       try event.signal()
-      #expect(try total.reached.wait(for: .seconds(10)))
+      #expect(try total.reached.wait(for: .seconds(60)))
       subscription.cancel()
       subscription.cancel()
       try event.signal()
       usleep(20_000)
       #expect(total.sum.load(ordering: .relaxed) == 1)
     }
-    let end = ContinuousClock.now + .seconds(10)
+    let end = ContinuousClock.now + .seconds(60)
     while captured != nil, ContinuousClock.now < end { usleep(1000) }
     #expect(captured == nil)
     #expect(try event.take() == 1)
@@ -136,7 +136,7 @@ import Testing
     let subscription = try reactor.watch(event.descriptor, taking: false) { looks.add($0 + 1) }
     for look in 1...3 {
       try event.signal()
-      #expect(try looks.reached.wait(for: .seconds(10)))
+      #expect(try looks.reached.wait(for: .seconds(60)))
       _ = try looks.reached.take()
       #expect(looks.sum.load(ordering: .relaxed) == look)
     }
@@ -151,11 +151,11 @@ import Testing
     let subscription = try reactor.watch(timer.descriptor) { calls.add($0) }
     let start = ContinuousClock.now
     try timer.start(after: .milliseconds(20))
-    #expect(try calls.reached.wait(for: .seconds(10)))
+    #expect(try calls.reached.wait(for: .seconds(60)))
     #expect(start.duration(to: .now) >= .milliseconds(20))
     _ = try calls.reached.take()
     try timer.start(after: .zero)
-    #expect(try calls.reached.wait(for: .seconds(10)))
+    #expect(try calls.reached.wait(for: .seconds(60)))
     #expect(calls.sum.load(ordering: .relaxed) == 2)
     subscription.cancel()
   }

@@ -80,7 +80,7 @@ import Testing
     let near = pair.near
     try near.send(SocketMessage([1]))
     try pair.far.close()
-    #expect(try near.wait(for: .seconds(1)))
+    #expect(try near.wait(for: .seconds(60)))
     let end = try near.receive(upTo: 8)?.bytes
     #expect(end == nil, "also where it left messages unread")
     let error = #expect(throws: KernelError.self) { try near.send(SocketMessage([2])) }
@@ -142,7 +142,7 @@ import Testing
           var descriptors = DescriptorList()
           descriptors.append(try client.descriptor.duplicate())
           try client.send(SocketMessage([1], descriptors: descriptors))
-          _ = try server.wait(for: .seconds(1))
+          _ = try server.wait(for: .seconds(60))
           _ = try server.receive(upTo: 8, descriptors: 1)
           _ = try LocalSocketPair()
           try client.close()

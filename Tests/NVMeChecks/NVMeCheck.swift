@@ -31,7 +31,7 @@ public enum NVMeCheck: String, CaseIterable, Sendable {
   /// What the driver is to be opened with.
   public var options: NVMeOptions {
     NVMeOptions(
-      queuePairCount: 4, patience: .seconds(20), usesDoorbellBuffer: self == .worksByDoorbellsInMemory)
+      queuePairCount: 4, patience: .seconds(60), usesDoorbellBuffer: self == .worksByDoorbellsInMemory)
   }
 
   /// Does it; failures are the test's.

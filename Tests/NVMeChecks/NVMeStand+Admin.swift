@@ -32,7 +32,7 @@ extension NVMeStand {
     queue.submit(NVMeCommand(.flush, namespaceID: id), tag: 5)
     queue.ring()
     var seen: [NVMeCompletion] = []
-    try queue.drain(until: Deadline(.seconds(10))) { seen.append($0) }
+    try queue.drain(until: Deadline(.seconds(60))) { seen.append($0) }
     #expect(seen.count == 1 && seen[0].tag == 5)
     #expect(seen[0].status.reason == .invalidNamespace, "\(seen[0].status)")
   }

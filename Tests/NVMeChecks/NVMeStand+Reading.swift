@@ -34,7 +34,7 @@ extension NVMeStand {
       let isIn = queue.submit(NVMeCommand(.flush, namespaceID: 1))
       #expect(!isIn, "the queue is full")
       var tags: [UInt64] = []
-      try queue.drain(until: Deadline(.seconds(10))) { completion in
+      try queue.drain(until: Deadline(.seconds(60))) { completion in
         tags.append(completion.tag)
         if !completion.status.isSuccess { Issue.record("\(completion)") }
       }
@@ -132,7 +132,7 @@ extension NVMeStand {
       at: memory.iova, tag: 9)
     queue.ring()
     var seen: [NVMeCompletion] = []
-    try queue.drain(until: Deadline(.seconds(10))) { seen.append($0) }
+    try queue.drain(until: Deadline(.seconds(60))) { seen.append($0) }
     #expect(seen.count == 1 && seen[0].tag == 9)
     #expect(seen[0].status.reason == .rangeBeyondNamespace, "\(seen[0].status)")
     #expect("\(seen[0].status)".hasPrefix("LBA out of range (type 0, code 0x80)"))

@@ -107,7 +107,7 @@ extension NVMeStand {
             NVMeCommand(opcode, namespaceID: 1, block: 128, count: count), moving: segments, named: names)
           #expect(isIn)
           queue.ring()
-          try queue.drain(until: Deadline(.seconds(10))) { completion in
+          try queue.drain(until: Deadline(.seconds(60))) { completion in
             if !completion.status.isSuccess { Issue.record("\(opcode), \(names): \(completion)") }
           }
           target.syncForCPU()

@@ -18,7 +18,7 @@
     /// What is killed in the child: the functions and what is done to them.
     static func work(_ root: String, _ isRestore: Bool) throws {
       let binding = DriverBinding(
-        root: SystemRoot(root), network: NetworkState(), settleLimit: .seconds(10))
+        root: SystemRoot(root), network: NetworkState(), settleLimit: .seconds(60))
       if isRestore { try binding.restore() } else { try binding.bind([BindingScene.nvme]) }
     }
 

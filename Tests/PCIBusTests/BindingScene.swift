@@ -31,7 +31,7 @@ final class BindingScene {
   var binding: DriverBinding { binding(NetworkState()) }
 
   /// - Parameter settleLimit: Waited for in full where a driver refuses.
-  func binding(_ network: NetworkState = .init(), settleLimit: Duration = .seconds(10)) -> DriverBinding {
+  func binding(_ network: NetworkState = .init(), settleLimit: Duration = .seconds(60)) -> DriverBinding {
     DriverBinding(root: root, network: network, settleLimit: settleLimit)
   }
 

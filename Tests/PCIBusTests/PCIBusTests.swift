@@ -153,11 +153,6 @@ import Testing
     #expect(names.deviceName(vendorID: 0x8086, deviceID: 0x10c9) == "82576 Gigabit Network Connection")
     #expect(names.className(PCIClassCode(rawValue: 0x010802)) == "Non-Volatile memory controller")
     #expect(names.deviceName(vendorID: 0x8086, deviceID: 0xfffe) == nil)
-    let clock = ContinuousClock()
-    let time = clock.measure {
-      for id in UInt16(0)..<2000 { _ = names.deviceName(vendorID: 0x8086, deviceID: id) }
-    }
-    #expect(time < .milliseconds(500), "a lookup must not read files")
   }
 
   @Test func readsAListOfItsOwn() throws {
@@ -168,6 +163,8 @@ import Testing
     #expect(names.deviceName(vendorID: 0x1234, deviceID: 0x11e8) == "Teaching device")
     #expect(names.className(PCIClassCode(rawValue: 0x020000)) == "Ether")
     #expect(names.vendorName(0x4321) == nil)
+    try FileManager.default.removeItem(atPath: tree.absolute("pci.ids"))
+    #expect(names.vendorName(0x1234) == "Some maker", "a lookup reads no file")
     try tree.addFunction("0000:00:02.0", attributes: ["vendor": "0x1234", "device": "0x11e8"])
     let function = try #require(PCIBus(root: SystemRoot(tree.path)).functions().first)
     #expect(names.names(of: function).device == "Teaching device")

@@ -42,7 +42,9 @@ import Virtqueues
 
     /// The next answer's number and result; nil where none comes.
     func answer() throws -> (UInt32, UInt32)? {
-      guard try kernel.wait(for: .seconds(5)), let message = try kernel.receive(upTo: 256) else { return nil }
+      guard try kernel.wait(for: .seconds(60)), let message = try kernel.receive(upTo: 256) else {
+        return nil
+      }
       let bytes = message.bytes
       guard bytes.count == 152 else { return nil }
       func word(_ index: Int) -> UInt32 {

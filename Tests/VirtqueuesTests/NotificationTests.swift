@@ -20,7 +20,7 @@ struct NotificationTests {
 /// One side on each thread; each takes what there is, and sleeps when its queue lets it.
 struct SleepingExchange: QueueScenario {
   let chainCount: Int
-  private static let patience = Duration.seconds(20)
+  private static let patience = Duration.seconds(60)
 
   init(chainCount: Int) { self.chainCount = chainCount }
 
