@@ -88,6 +88,8 @@ let package = Package(
       name: "ReadBAR", dependencies: ["SwiftVFIO"], path: "Examples/ReadBAR", swiftSettings: strict),
     .executableTarget(
       name: "Delegation", dependencies: ["SwiftVFIO"], path: "Examples/Delegation", swiftSettings: strict),
+    .executableTarget(
+      name: "ObjectGraph", dependencies: ["SwiftVFIO"], path: "Examples/ObjectGraph", swiftSettings: strict),
     // L7: join a driver and a backend
     module(
       "SwiftVFIO",
@@ -110,7 +112,7 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], path: "Sources/vfioctl", swiftSettings: strict),
     // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.
-    .target(name: "CTestSupport", path: "Tests/CTestSupport"),
+    .target(name: "CTestSupport", dependencies: ["CLinuxABI"], path: "Tests/CTestSupport"),
     // The kernel's test interface of iommufd.
     .target(name: "CMockIOMMU", dependencies: ["CLinuxABI"], path: "Tests/CMockIOMMU"),
     // A driver of a device on the vdpa bus, in place of a virtual machine's.
@@ -165,7 +167,7 @@ let package = Package(
       "DeviceTests",
       needs: [
         "SwiftVFIO", "VFIO", "IOMMUFD", "EduDriver", "NVMeDriver", "NVMeChecks", "SmokeChecks", "DriverCore",
-        "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
+        "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", "CTestSupport", system,
       ]),
     // Benchmarks and their C twins; Benchmarks/run counts, Benchmarks/hotcheck looks into the binaries.
     .target(name: "CTwins", path: "Benchmarks/CTwins"),

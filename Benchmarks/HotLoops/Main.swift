@@ -15,6 +15,15 @@ enum Main {
     try registers()
     try memory()
     try exposure()
+    dirtyPages()
+  }
+
+  /// An operation is a page of the bitmap: 64 GiB have 16,777,216.
+  private static func dirtyPages() {
+    let (short, whole) = (sparseBitmap(1024), sparseBitmap(Measurement.operations))
+    Measurement.count("DirtyBitmap, a page, 1 in 10,000 dirty", atMost: 1) { count in
+      readDirtyRanges(count == Measurement.operations ? whole : short)
+    }
   }
 
   private static func registers() throws {

@@ -5,7 +5,8 @@ internal import SystemPackage
 extension AddressSpace {
   /// What an address leads to: the memory, the place in it, and what devices may do there; nil for nothing.
   ///
-  /// For fault reports and debugging. No load, store or sync of memory asks it.
+  /// For fault reports and debugging: no load or store of memory asks it. The first look-up of an address space makes
+  /// its index of all exposures; from then on one takes the same few steps with one exposure or a million.
   public func exposure(at iova: IOVA) -> ExposedRange? {
     reservations.exposures.exposure(at: iova)
   }

@@ -81,9 +81,10 @@ extension AddressSpace {
     at iova: IOVA? = nil, addressBits: Int = 64
   ) throws(KernelError) -> DMAMemory {
     let pages = memory.intoPages()
+    let (base, byteCount) = unsafe (pages.baseAddress, pages.byteCount)
     let exposure = try DMAExposure.make(
-      of: 0..<pages.byteCount, of: pages, in: self, access: access, sharing: sharing, at: iova,
+      of: 0..<byteCount, of: pages, in: self, access: access, sharing: sharing, at: iova,
       addressBits: addressBits)
-    return DMAMemory(exposure)
+    return unsafe DMAMemory(exposure, at: base, byteCount: byteCount)
   }
 }

@@ -9,11 +9,11 @@ public struct DMAAccess: OptionSet, Hashable, Sendable {
   @inlinable
   public init(rawValue: UInt8) { self.rawValue = rawValue }
   /// The device may read: data goes to the device.
-  public static var read: DMAAccess { DMAAccess(rawValue: 1) }
+  @inlinable public static var read: DMAAccess { DMAAccess(rawValue: 1) }
   /// The device may write: data comes from the device.
-  public static var write: DMAAccess { DMAAccess(rawValue: 2) }
+  @inlinable public static var write: DMAAccess { DMAAccess(rawValue: 2) }
   /// The device may do both.
-  public static var readWrite: DMAAccess { [.read, .write] }
+  @inlinable public static var readWrite: DMAAccess { DMAAccess(rawValue: 3) }
 }
 
 extension DMAAccess: CustomStringConvertible {

@@ -29,11 +29,13 @@ public struct DMAMemory: ~Copyable, @unchecked Sendable {
   public let iova: IOVA
   var exposure: DMAExposure
 
-  /// - Parameter exposure: Of all its memory.
-  init(_ exposure: consuming DMAExposure) {
-    let pages = exposure.pages
-    unsafe baseAddress = unsafe pages.baseAddress
-    byteCount = pages.byteCount
+  /// - Parameters:
+  ///   - exposure: Of all its memory.
+  ///   - base: Of that memory, as its length.
+  @unsafe @inline(__always)
+  init(_ exposure: consuming DMAExposure, at base: UnsafeMutableRawPointer, byteCount: Int) {
+    unsafe baseAddress = base
+    self.byteCount = byteCount
     iova = exposure.busStart
     self.exposure = exposure
   }

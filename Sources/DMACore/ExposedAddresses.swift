@@ -8,9 +8,9 @@ struct ExposedAddresses: ~Copyable {
   private(set) var allocator: IOVAAllocator
   /// How many ranges are out.
   private(set) var outCount = 0
-  /// Made with the first exposure: its tables cost more than opening a device does otherwise.
+  /// Made with the first look-up, and kept up to date from then on: most drivers never look an address up.
   private var map: IOVAMap?
-  private(set) var entries: [ExposureEntry] = []
+  private(set) var entries = ExposureEntries()
   /// The entry that became nobody's last.
   private var free = UInt32.max
 
@@ -79,49 +79,60 @@ struct ExposedAddresses: ~Copyable {
   mutating func insert(_ entry: ExposureEntry) -> UInt32 {
     let isNew = free == .max
     let index = isNew ? UInt32(truncatingIfNeeded: entries.count) : free
-    if map?.insertIntoLeaf(entry.range, slot: index) != true { insertIntoMap(entry.range, index) }
+    if _slowPath(map != nil) { insertIntoMap(entry.range, index) }
     if isNew {
       entries.append(entry)
     } else {
-      free = entries[Int(index)].next
-      entries[Int(index)] = entry
+      free = entries.withEntry(index) { place in
+        let next = place.next
+        place = entry
+        return next
+      }
     }
     return index
   }
 
-  /// Takes an exposure out whose pages are unmapped.
+  /// Takes an exposure of a range out whose pages are unmapped.
   @inline(__always)
-  mutating func remove(_ index: UInt32) {
-    if entries[Int(index)].state == .reached { removeFromMap(index) }
-    entries[Int(index)].state = .none
-    entries[Int(index)].next = free
+  mutating func remove(_ index: UInt32, _ range: IOVARange) {
+    if _slowPath(map != nil), entries[index].state == .reached { removeFromMap(range, index) }
+    let next = free
+    entries.withEntry(index) { entry in
+      entry.state = .none
+      entry.next = next
+    }
     free = index
   }
 
   /// Notes that the pages could not be unmapped.
-  mutating func park(_ index: UInt32) { entries[Int(index)].park() }
+  mutating func park(_ index: UInt32) { entries[index].park() }
 
   /// Notes that the pages are unmapped, which the owner does not know yet.
   /// - Returns: The entry; nil where no device reached the pages.
   mutating func end(_ index: UInt32) -> ExposureEntry? {
-    guard entries[Int(index)].state == .reached else { return nil }
-    removeFromMap(index)
-    entries[Int(index)].state = .ended
-    return entries[Int(index)]
+    guard entries[index].state == .reached else { return nil }
+    if map != nil { removeFromMap(entries[index].range, index) }
+    entries[index].state = .ended
+    return entries[index]
   }
 
   /// The one that an address belongs to.
-  func entry(at iova: IOVA) -> ExposureEntry? { map?.slot(at: iova).map { entries[Int($0)] } }
-
-  /// All go.
-  mutating func removeAll() -> [ExposureEntry] {
-    defer { entries = [] }
-    return entries
+  mutating func entry(at iova: IOVA) -> ExposureEntry? {
+    if map == nil {
+      map = IOVAMap()
+      for (index, range) in entries.compactMap({ $1.isMapped ? ($0, $1.range) : nil }) {
+        insertIntoMap(range, index)
+      }
+    }
+    return map?.slot(at: iova).map { entries[$0] }
   }
 
+  /// All go.
+  mutating func removeAll() -> [ExposureEntry] { entries.removeAll() }
+
   @inline(never)
-  private mutating func insertIntoMap(_ range: IOVARange, _ index: UInt32) {
-    if map == nil { map = IOVAMap() }
+  private func insertIntoMap(_ range: IOVARange, _ index: UInt32) {
+    if map?.insertIntoLeaf(range, slot: index) == true { return }
     do throws(IOVAMap.Failure) {
       try map?.insert(range, slot: index)
     } catch {
@@ -129,9 +140,8 @@ struct ExposedAddresses: ~Copyable {
     }
   }
 
-  @inline(__always)
-  private func removeFromMap(_ index: UInt32) {
-    let range = entries[Int(index)].range
+  @inline(never)
+  private func removeFromMap(_ range: IOVARange, _ index: UInt32) {
     if map?.removeFromLeaf(range, slot: index) == true { return }
     do throws(IOVAMap.Failure) {
       try map?.remove(range)

@@ -59,13 +59,13 @@ final class ExposureTable: Sendable {
   @inline(__always)
   func remove(_ slot: UInt32, _ range: IOVARange) {
     addresses.withLock { addresses in
-      addresses.remove(slot)
+      addresses.remove(slot, range)
       addresses.giveBack(range)
     }
   }
 
   /// How many there are whose pages are mapped.
-  var count: Int { addresses.withLock { $0.entries.count(where: \.isMapped) } }
+  var count: Int { addresses.withLock { $0.entries.compactMap { $1.isMapped ? $0 : nil }.count } }
 
   /// A count that changes when an exposure is ended by somebody else than its owner.
   @inline(__always)
@@ -78,7 +78,7 @@ final class ExposureTable: Sendable {
 
   @inline(never)
   private func isReached(_ slot: UInt32) -> Bool {
-    addresses.withLock { $0.entries[Int(slot)].state == .reached }
+    addresses.withLock { $0.entries[slot].state == .reached }
   }
 
   /// Notes that the pages could not be unmapped.
@@ -96,15 +96,13 @@ final class ExposureTable: Sendable {
   /// The slots of those that devices reach.
   var reached: [(slot: UInt32, range: IOVARange)] {
     addresses.withLock { addresses in
-      addresses.entries.enumerated().compactMap { index, entry in
-        entry.state == .reached ? (UInt32(index), entry.range) : nil
-      }
+      addresses.entries.compactMap { slot, entry in entry.state == .reached ? (slot, entry.range) : nil }
     }
   }
 
   /// Those that devices reach, or may reach, by their addresses.
   var all: [ExposedRange] {
-    addresses.withLock { $0.entries.filter(\.isMapped).map { ExposedRange($0) } }
+    addresses.withLock { $0.entries.compactMap { $1.isMapped ? ExposedRange($1) : nil } }
       .sorted { $0.range.start < $1.range.start }
   }
 
@@ -116,9 +114,8 @@ final class ExposureTable: Sendable {
   /// Those of some memory that devices reach, without one of them, and the ledger's pages that they are.
   func entries(of shares: PageShares, besides own: UInt32?) -> [(range: IOVARange, pages: Range<Int>)] {
     addresses.withLock { addresses in
-      addresses.entries.indices.compactMap { index in
-        let entry = addresses.entries[index]
-        guard entry.state == .reached, entry.isOf(shares), own.map(Int.init) != index else { return nil }
+      addresses.entries.compactMap { slot, entry in
+        guard entry.state == .reached, entry.isOf(shares), own != slot else { return nil }
         return (entry.range, shares.pages(of: entry.bytes))
       }
     }

@@ -22,10 +22,10 @@ public struct IOVA: Hashable, Comparable, Sendable {
 
   /// The highest address of a device or an IOMMU that drives so many address bits.
   /// - Parameter addressBits: 1 to 64. Many devices drive 32 or 64; IOMMUs 39, 48 or 57.
-  @inlinable
+  @inlinable @inline(__always)
   public static func highest(addressBits: Int) -> IOVA {
-    precondition((1...64).contains(addressBits), "addresses have 1 to 64 bits")
-    return IOVA(.max >> UInt64(64 - addressBits))
+    precondition(addressBits >= 1 && addressBits <= 64, "addresses have 1 to 64 bits")
+    return IOVA(.max &>> UInt64(truncatingIfNeeded: 64 &- addressBits))
   }
 }
 

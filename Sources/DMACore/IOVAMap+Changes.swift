@@ -75,15 +75,15 @@ extension IOVAMap {
   }
 
   private static func wordCount(of range: IOVARange) -> Int {
-    Int(truncatingIfNeeded: range.byteCountMinusOne &>> pageShift) &+ 1
+    Int(truncatingIfNeeded: (range.last.rawValue &- range.start.rawValue) &>> pageShift) &+ 1
   }
 
   /// The words of a range of whole pages that lies in one leaf below 2^48; nil for others.
   @unsafe @inline(__always)
   private borrowing func leafWords(of range: IOVARange) -> UnsafeMutablePointer<Atomic<UInt32>>? {
     let (start, last) = (range.start.rawValue, range.last.rawValue)
-    guard start &>> Self.leafShift == last &>> Self.leafShift, last &>> Self.rootShift == 0,
-      start & (Self.pageByteCount - 1) == 0, ~last & (Self.pageByteCount - 1) == 0
+    guard (start ^ last) &>> Self.leafShift == 0, last &>> Self.rootShift == 0,
+      (start | ~last) & (Self.pageByteCount - 1) == 0
     else { return nil }
     // SAFETY: the number of a leaf below 2^48 is within the root.
     let word = unsafe root[Int(truncatingIfNeeded: start &>> Self.leafShift)].load(ordering: .relaxed)

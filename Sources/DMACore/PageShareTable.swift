@@ -144,9 +144,9 @@ public struct PageShareTable: ~Copyable, @unchecked Sendable {
 
   @inline(__always) @_noLocks
   private func subtract(_ start: Int, _ end: Int) -> Refusal? {
-    // A look at all pages first: a wrong call never makes a page look free, not even for a moment, unless
-    // it races another one.
-    var page = start
+    // A look at all pages first, where there are several: a wrong call never makes a page look free, not even for a
+    // moment, unless it races another one.
+    var page = end &- start == 1 ? end : start
     while page < end {
       let word = unsafe words[page].load(ordering: .relaxed)
       if Self.isUnshared(word) { return Refusal(page: page, word: word) }

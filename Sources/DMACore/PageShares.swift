@@ -109,7 +109,7 @@ public final class PageShares: Sendable {
   /// The pages that bytes of the memory lie in.
   @inline(__always)
   func pages(of bytes: Range<Int>) -> Range<Int> {
-    bytes.lowerBound >> pageShift..<(bytes.upperBound + pageByteCount - 1) >> pageShift
+    bytes.lowerBound &>> pageShift..<(bytes.upperBound &+ (pageByteCount &- 1)) &>> pageShift
   }
 
   /// Adds one share to each page of some bytes: an exposure's, which is in the table of its address space.
@@ -188,6 +188,7 @@ public final class PageShares: Sendable {
   ///   - own: Its slot; nil where the asker's exposure has ended.
   ///   - space: Of the slot.
   /// - Throws: `PageShareError`: as ``donate(_:)``.
+  @inline(__always)
   func checkUnshared(besides own: UInt32?, of space: ExposureTable) throws(PageShareError) {
     if table.firstPage(in: 0..<pageCount, whoseWordIsNot: own == nil ? 0 : 1) == nil { return }
     try checkShares(of: 0..<pageCount, own == nil ? 0 : 1) { page in

@@ -32,12 +32,10 @@ extension IOAS {
     command.iova = iova?.rawValue ?? 0
     let fd = context.descriptor
     do throws(KernelError) {
-      try kernelCall("IOMMU_IOAS_MAP", on: "\(label), \(bytes.count) bytes at \(iova?.description ?? "any")")
-      {
-        unsafe abi_iommu_ioas_map(fd, &command)
-      }
+      try kernelCall("IOMMU_IOAS_MAP") { unsafe abi_iommu_ioas_map(fd, &command) }
     } catch {
-      throw error.advisingOnMemoryLock(mapping: bytes.count)
+      throw error.on("\(label), \(bytes.count) bytes at \(iova?.description ?? "any")")
+        .advisingOnMemoryLock(mapping: bytes.count)
     }
     return try checkedRange(command.iova, command.length, "IOMMU_IOAS_MAP")
   }
@@ -122,18 +120,28 @@ extension IOAS {
     // From 0, this length means all: 2^64 itself does not fit.
     command.length = range.byteCountMinusOne == .max ? .max : range.byteCountMinusOne + 1
     let fd = context.descriptor
-    try kernelCall("IOMMU_IOAS_UNMAP", on: "\(label), \(range)") { unsafe abi_iommu_ioas_unmap(fd, &command) }
+    do throws(KernelError) {
+      try kernelCall("IOMMU_IOAS_UNMAP") { unsafe abi_iommu_ioas_unmap(fd, &command) }
+    } catch {
+      throw error.on("\(label), \(range)")
+    }
     return command.length
   }
 
+  @inline(__always)
   private func checkedRange(
     _ start: UInt64, _ byteCount: UInt64, _ operation: StaticString
   ) throws(KernelError) -> IOVARange {
     guard let range = IOVARange(start: IOVA(start), byteCount: byteCount) else {
-      throw KernelError(
-        operation: operation.description, errno: .ioError, subject: label,
-        remedy: "the kernel told \(byteCount) bytes at \(IOVA(start)), which cannot be")
+      throw impossible(start, byteCount, operation)
     }
     return range
+  }
+
+  @inline(never)
+  private func impossible(_ start: UInt64, _ byteCount: UInt64, _ operation: StaticString) -> KernelError {
+    KernelError(
+      operation: operation.description, errno: .ioError, subject: label,
+      remedy: "the kernel told \(byteCount) bytes at \(IOVA(start)), which cannot be")
   }
 }

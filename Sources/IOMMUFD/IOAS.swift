@@ -68,7 +68,7 @@ public final class IOAS: AddressSpace {
   }
 
   /// The page size: what every IOMMU driver of Linux maps.
-  public var granuleByteCount: Int { MemoryPageSize.standard.byteCount }
+  public let granuleByteCount = MemoryPageSize.standard.byteCount
 
   /// Maps pages of this process; see ``AddressSpace``.
   /// - Throws: `KernelError` for `IOMMU_IOAS_MAP`: `ENOMEM` over the limit of locked memory, `EEXIST` for an

@@ -28,7 +28,13 @@ public struct IOMMUFDObjectGraph: Hashable, Sendable {
 
   /// The graph in the DOT language, a line each; an arrow leads from an object to what it needs.
   public func dotLines() -> [String] {
-    var lines = ["digraph iommufd {", "  rankdir=LR;", "  node [shape=box, style=filled, fillcolor=white];"]
+    let font = "fontname=\"Helvetica,sans-serif\""
+    var lines = [
+      "digraph iommufd {",
+      "  graph [rankdir=LR, nodesep=0.3, ranksep=0.9, pad=0.2];",
+      "  node [shape=box, style=\"filled,rounded\", color=gray40, margin=\"0.16,0.08\", \(font), fontsize=12];",
+      "  edge [color=gray40, arrowsize=0.7, \(font), fontsize=10, fontcolor=gray25];",
+    ]
     for object in objects {
       let text = [object.kind.rawValue + " \(object.id)", object.label].filter { !$0.isEmpty }
         .map(Self.escaped).joined(separator: "\\n")

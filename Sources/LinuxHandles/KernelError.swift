@@ -20,6 +20,11 @@ public struct KernelError: Error, Hashable, Sendable {
     self.remedy = remedy
   }
 
+  /// The same error on something: for hot paths, where a call that was made names nothing.
+  public func on(_ subject: String) -> KernelError {
+    KernelError(operation: operation, errno: errno, subject: subject, remedy: remedy)
+  }
+
   /// The same error with advice for the user; advice that is there already stays.
   public func advising(_ remedy: @autoclosure () -> String?) -> KernelError {
     guard self.remedy == nil else { return self }

@@ -27,11 +27,11 @@ public final class VFIOContainer: AddressSpace {
   public let reservations = IOVAReservations(allowed: [])
   private let lockedPages: LockedPages?
   private let membership = Mutex(Membership())
+  /// Whether groups left it once, all of them: what was mapped before is mapped no more.
+  private let wasDeserted = Atomic<Bool>(false)
 
   private struct Membership {
     var groupCount = 0
-    /// Whether groups left it once, all of them: what was mapped before is mapped no more.
-    var wasDeserted = false
     var tracksDirtyPages = false
   }
 
@@ -98,10 +98,10 @@ public final class VFIOContainer: AddressSpace {
     }
   }
 
-  var descriptor: CInt { owned.rawValue }
+  package var descriptor: CInt { owned.rawValue }
 
   /// The page size: what every IOMMU driver of Linux maps.
-  public var granuleByteCount: Int { MemoryPageSize.standard.byteCount }
+  public let granuleByteCount = MemoryPageSize.standard.byteCount
 
   /// Called when a device was opened: iommufd's imitation learns only then which addresses it forbids.
   func deviceOpened() throws(KernelError) {
@@ -123,11 +123,11 @@ public final class VFIOContainer: AddressSpace {
   /// - Throws: `KernelError` for `VFIO_IOMMU_MAP_DMA`: `ENOMEM` over the limit of locked memory, `ENOSPC`
   ///   where the container's number of mappings is used up, `EEXIST` for an address that is mapped. Without an
   ///   IOMMU for `mlock` or `/proc/self/pagemap`; `EINVAL` for memory in several pieces.
-  @unsafe
+  @unsafe @inline(__always)
   public func mapPages(
     _ base: UnsafeMutableRawPointer, to range: IOVARange, access: DMAAccess, sharing: DMASharing
   ) throws(KernelError) {
-    if let lockedPages { return try unsafe lockedPages.lock(base, for: range, in: label) }
+    if lockedPages != nil { return try unsafe lockPages(base, range) }
     if !access.contains(.write) { unsafe populate(base, range) }
     var flags: UInt32 = 0
     if access.contains(.read) { flags |= ABI_VFIO_DMA_MAP_FLAG_READ }
@@ -135,12 +135,33 @@ public final class VFIOContainer: AddressSpace {
     do throws(KernelError) {
       try unsafe map(base, to: range, flags: flags)
     } catch {
-      guard error.errno == .noSpace, let budget = try? mappingBudget(), let available = budget.available
-      else { throw error }
-      // An exposure is counted before its pages are mapped.
-      let used = exposure(at: range.start) == nil ? budget.used : budget.used - 1
-      throw error.advising("\(MappingBudget.Shortage(needed: 1, used: used, available: available))")
+      throw advisingOnBudget(error, mapping: range)
     }
+  }
+
+  @inline(never)
+  private func advisingOnBudget(_ error: KernelError, mapping range: IOVARange) -> KernelError {
+    guard error.errno == .noSpace, let budget = try? mappingBudget(), let available = budget.available
+    else { return error }
+    // An exposure is counted before its pages are mapped.
+    let used = exposure(at: range.start) == nil ? budget.used : budget.used - 1
+    return error.advising("\(MappingBudget.Shortage(needed: 1, used: used, available: available))")
+  }
+
+  /// What stands for mapping without an IOMMU.
+  @unsafe @inline(never)
+  private func lockPages(_ base: UnsafeMutableRawPointer, _ range: IOVARange) throws(KernelError) {
+    try unsafe lockedPages?.lock(base, for: range, in: label)
+  }
+
+  @inline(never)
+  private func placeOfLockedPages(_ range: IOVARange) -> IOVA {
+    lockedPages?.busAddress(of: range) ?? range.start
+  }
+
+  @inline(never)
+  private func unlockPages(_ range: IOVARange) throws(KernelError) {
+    try lockedPages?.unlock(range, in: label)
   }
 
   /// Gives memory that devices only read its own pages, before they are pinned.
@@ -156,7 +177,7 @@ public final class VFIOContainer: AddressSpace {
 
   /// One of the map calls: for a new mapping, or a new address of one that is suspended.
   /// - Parameter purpose: What an error adds to the range.
-  @unsafe
+  @unsafe @inline(__always)
   func map(
     _ base: UnsafeMutableRawPointer, to range: IOVARange, flags: UInt32, _ purpose: StaticString = ""
   ) throws(KernelError) {
@@ -167,12 +188,15 @@ public final class VFIOContainer: AddressSpace {
     command.size = range.byteCountMinusOne + 1
     let fd = owned.rawValue
     do throws(KernelError) {
-      try kernelCall("VFIO_IOMMU_MAP_DMA", on: "\(label), \(range)\(purpose)") {
-        unsafe abi_vfio_iommu_map_dma(fd, &command)
-      }
+      try kernelCall("VFIO_IOMMU_MAP_DMA") { unsafe abi_vfio_iommu_map_dma(fd, &command) }
     } catch {
-      throw error.advisingOnMemoryLock(mapping: Int(command.size))
+      throw naming(error, range, purpose).advisingOnMemoryLock(mapping: Int(range.byteCountMinusOne + 1))
     }
+  }
+
+  @inline(never)
+  private func naming(_ error: KernelError, _ range: IOVARange, _ purpose: StaticString = "") -> KernelError {
+    error.on("\(label), \(range)\(purpose)")
   }
 
   /// How many further mappings the container takes; iommufd's imitation sets no limit.
@@ -199,38 +223,57 @@ public final class VFIOContainer: AddressSpace {
   /// Unmaps exactly what `mapPages` mapped; with nothing to do where all groups have left since.
   /// - Throws: `KernelError` for `VFIO_IOMMU_UNMAP_DMA`; `EIO` where the kernel unmapped another amount. Without
   ///   an IOMMU `EFAULT` where the kernel had moved a page meanwhile.
+  @inline(__always)
   public func unmapPages(_ range: IOVARange) throws(KernelError) {
-    if let lockedPages { return try lockedPages.unlock(range, in: label) }
+    if lockedPages != nil { return try unlockPages(range) }
     try unmap(range, flags: 0, operation: "VFIO_IOMMU_UNMAP_DMA") { unsafe abi_vfio_iommu_unmap_dma($0, &$1) }
   }
 
   /// Where a device finds the memory: at the range itself, or, without an IOMMU, at its physical address.
   public func busAddress(of range: IOVARange) throws(KernelError) -> IOVA {
-    lockedPages?.busAddress(of: range) ?? range.start
+    guard lockedPages != nil else { return range.start }
+    return placeOfLockedPages(range)
   }
 
   /// One of the unmap calls, which all tell how much they did.
+  @inline(__always)
   func unmap(
     _ range: IOVARange, flags: UInt32, operation: StaticString,
     _ call: (CInt, inout abi_vfio_iommu_type1_dma_unmap) -> CInt
   ) throws(KernelError) {
-    let (groupCount, wasDeserted) = membership.withLock { ($0.groupCount, $0.wasDeserted) }
-    // iommufd's imitation keeps its address space; the container gave it up with the last group.
-    let endedAlready = wasDeserted && mode.nodePath != "/dev/iommu"
-    if endedAlready && groupCount == 0 { return }
+    if _slowPath(wasDeserted.load(ordering: .acquiring)), membership.withLock({ $0.groupCount == 0 }),
+      endsWithGroups
+    {
+      return
+    }
     var command = abi_vfio_iommu_type1_dma_unmap()
     command.iova = range.start.rawValue
-    command.size = range.byteCountMinusOne + 1
+    let asked = range.byteCountMinusOne + 1
+    command.size = asked
     command.flags = flags
-    let asked = command.size
     let fd = owned.rawValue
-    try kernelCall(operation, on: "\(label), \(range)") { call(fd, &command) }
-    if command.size == 0 && endedAlready { return }
-    guard command.size == asked else {
-      throw KernelError(
-        operation: operation.description, errno: .ioError, subject: "\(label), \(range)",
-        remedy: "the kernel unmapped \(command.size) of \(asked) bytes: the range was not one mapping")
+    do throws(KernelError) {
+      try kernelCall(operation) { call(fd, &command) }
+    } catch {
+      throw naming(error, range)
     }
+    guard command.size == asked else { return try checkDesertion(range, operation, unmapped: command.size) }
+  }
+
+  /// iommufd's imitation keeps its address space; the container gave it up with the last group.
+  private var endsWithGroups: Bool { mode.nodePath != "/dev/iommu" }
+
+  /// Lets pass that nothing was mapped any more where groups left the container since.
+  @inline(never)
+  private func checkDesertion(
+    _ range: IOVARange, _ operation: StaticString, unmapped byteCount: UInt64
+  ) throws(KernelError) {
+    if byteCount == 0 && wasDeserted.load(ordering: .acquiring) && endsWithGroups { return }
+    throw KernelError(
+      operation: operation.description, errno: .ioError, subject: "\(label), \(range)",
+      remedy:
+        "the kernel unmapped \(byteCount) of \(range.byteCountMinusOne + 1) bytes: the range was not one mapping"
+    )
   }
 }
 
@@ -252,7 +295,7 @@ extension VFIOContainer {
         let ranges =
           mode.isWithoutIOMMU
           ? [Self.bookkeeping] : try VFIOContainerInfo(of: fd, subject: subject).allowedRanges
-        let isFirst = membership.groupCount == 0 && !membership.wasDeserted
+        let isFirst = membership.groupCount == 0 && !wasDeserted.load(ordering: .acquiring)
         // Addresses of memory that is exposed since before a desertion stay taken.
         if isFirst { try reservations.open(ranges) } else { reservations.narrow(to: ranges) }
         membership.groupCount += 1
@@ -274,7 +317,7 @@ extension VFIOContainer {
   func groupLeft() {
     membership.withLock { membership in
       membership.groupCount -= 1
-      if membership.groupCount == 0 { membership.wasDeserted = true }
+      if membership.groupCount == 0 { wasDeserted.store(true, ordering: .releasing) }
     }
   }
 

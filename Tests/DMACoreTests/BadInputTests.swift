@@ -115,4 +115,17 @@ import Testing
     let lowered = try other.expose(UnsharedMemory(byteCount: 1 << 21), access: .read)
     #expect(lowered.iova == IOVA(0x1000))
   }
+
+  /// Memory that long takes more than most machines have: what refuses it is asked alone.
+  @Test func moreThan16TiBAtOnceIsRefused() throws {
+    let limit = 1 << 44
+    try IOVAReservations.checkLength(limit, in: "space")
+    for byteCount in [limit + 4096, .max] {
+      let error = #expect(throws: KernelError.self) {
+        try IOVAReservations.checkLength(byteCount, in: "space")
+      }
+      #expect(error?.errno == .invalidArgument && error?.subject == "space, \(byteCount) bytes")
+      #expect(error?.remedy?.contains("needed \(byteCount) bytes, limit 17592186044416 (16 TiB)") == true)
+    }
+  }
 }

@@ -35,6 +35,36 @@ import Testing
     #expect(space.exposure(at: IOVA(0x10_0000)) == nil && peer.exposures.isEmpty)
   }
 
+  /// The index of a space's exposures is made with the first look-up: of what there is then, and kept from then on.
+  @Test func theIndexIsMadeWithTheFirstLookUp() throws {
+    let space = PageShareSpace("late")
+    let gone = try expose(4096, in: space, at: 0x10_0000)
+    let early = try expose(8192, in: space, at: 0x20_0000)
+    _ = try gone.reclaim()
+    #expect(space.exposure(at: IOVA(0x20_1000))?.range.start == IOVA(0x20_0000))
+    #expect(space.exposure(at: IOVA(0x10_0000)) == nil)
+    let late = try expose(4096, in: space, at: 0x10_0000)
+    #expect(space.exposure(at: IOVA(0x10_0fff))?.bytes == 0..<4096)
+    _ = try early.reclaim()
+    #expect(space.exposure(at: IOVA(0x20_1000)) == nil)
+    _ = try late.reclaim()
+    #expect(space.exposure(at: IOVA(0x10_0000)) == nil && space.exposures.isEmpty)
+  }
+
+  /// What was ended with all others is in no index, whenever that is made.
+  @Test(arguments: [true, false])
+  func whatHasEndedIsNotFound(_ isLookedUpBefore: Bool) throws {
+    let space = PageShareSpace("ended")
+    let memory = try expose(4096, in: space, at: 0x10_0000)
+    if isLookedUpBefore { #expect(space.exposure(at: IOVA(0x10_0000)) != nil) }
+    try space.endAllExposures()
+    #expect(space.exposure(at: IOVA(0x10_0000)) == nil)
+    _ = try memory.reclaim()
+    let again = try expose(4096, in: space, at: 0x10_0000)
+    #expect(space.exposure(at: IOVA(0x10_0000)) != nil)
+    _ = try again.reclaim()
+  }
+
   @Test func theListingSaysWhoHoldsWhat() throws {
     let (one, two) = (PageShareSpace("one"), PageShareSpace("two"))
     let high = try expose(4096, in: one, at: 0x30_0000, .read)

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+import CTestSupport
 import DMACore
+import Glibc
 import LinuxHandles
+import PCIBus
 import SystemPackage
 import TestSupport
 import Testing
@@ -87,6 +90,45 @@ extension DeviceTests {
       #expect(
         errno { () throws(KernelError) in _ = try mine.takePASID(in: range(0, 0)) } == .noSpace,
         "0 is the device itself")
+    }
+
+    /// Another process that has the same descriptor, as after a fork, frees nothing of this one's.
+    @Test func aProcessFreesOnlyItsOwn() throws {
+      let device = try LabFunction.open(LabFunction.edu, .type1v2)
+      let container = try ContainerTests.container(of: device)
+      guard Self.hasRequest else {
+        #expect(ctest_free_pasid_elsewhere(container.descriptor, 8) == -ENOTTY)
+        return
+      }
+      let pasid = try container.takePASID(in: range(8, 8))
+      #expect(ctest_free_pasid_elsewhere(container.descriptor, 8) == -EINVAL)
+      #expect(errno { () throws(KernelError) in _ = try container.takePASID(in: range(8, 8)) } == .noSpace)
+      try container.giveBackPASID(pasid)
+    }
+
+    /// The kernel takes back what a process has when it dies, whatever it was about to do.
+    @Test func theDeathOfAProcessGivesItsBack() throws {
+      let device = try LabFunction.open(LabFunction.edu, .type1v2)
+      let container = try ContainerTests.container(of: device)
+      try LabFunction.lend(LabFunction.nvme)
+      let group = try #require(try PCIBus().function(at: LabFunction.nvme).iommuGroup)
+      var holder = ctest_pasid_holder()
+      let answer = unsafe ctest_hold_pasid("/dev/vfio/\(group)", 9, 9, &holder)
+      defer {
+        kill(holder.process, SIGKILL)
+        waitpid(holder.process, nil, 0)
+      }
+      guard Self.hasRequest else {
+        #expect(answer == -ENOTTY)
+        return
+      }
+      try #require(answer == 0)
+      #expect(holder.pasid == 9)
+      #expect(errno { () throws(KernelError) in _ = try container.takePASID(in: range(9, 9)) } == .noSpace)
+      kill(holder.process, SIGKILL)
+      let isReaped = waitpid(holder.process, nil, 0) == holder.process
+      #expect(isReaped)
+      try container.giveBackPASID(try container.takePASID(in: range(9, 9)))
     }
 
     #if DEBUG

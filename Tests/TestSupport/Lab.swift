@@ -23,6 +23,11 @@ public enum Lab {
     ProcessInfo.processInfo.environment["SWIFT_VFIO_DELEGATION"] ?? "/bin/Delegation"
   }
 
+  /// Where the debug build of the example of an iommufd's objects is.
+  public static var objectGraph: String {
+    ProcessInfo.processInfo.environment["SWIFT_VFIO_OBJECT_GRAPH"] ?? "/bin/ObjectGraph"
+  }
+
   /// Where the debug build of vfioctl is, for tests of the program itself.
   public static var vfioctl: String {
     ProcessInfo.processInfo.environment["SWIFT_VFIO_VFIOCTL"] ?? "/bin/vfioctl"

@@ -9,7 +9,14 @@ struct GroupGraph {
   func lines() -> [String] {
     let names = PCINameDatabase()
     let known = Dictionary(uniqueKeysWithValues: functions.map { ($0.address.description, $0) })
-    var lines = ["graph iommu_groups {", "  node [shape=box, style=filled, fillcolor=white];"]
+    let font = "fontname=\"Helvetica,sans-serif\""
+    // By default all groups would lie in one row, however many there are.
+    var lines = [
+      "graph iommu_groups {",
+      "  graph [layout=osage, pack=14, style=rounded, color=gray60, \(font), fontsize=12, fontcolor=gray25];",
+      "  node [shape=box, style=\"filled,rounded\", fillcolor=white, color=gray40, margin=\"0.16,0.08\", \(font), "
+        + "fontsize=11];",
+    ]
     for group in groups {
       lines.append("  subgraph cluster_\(group.number) {")
       lines.append("    label=\"group \(group.number)\(group.isViable ? "" : " (not viable)")\";")

@@ -9,5 +9,15 @@ int ctest_limit_locked_memory(uint64_t limit, uint64_t *previous);
 void ctest_lift_locked_memory_limit(uint64_t previous);
 /// Takes a capability (0 to 31) out of this thread's effective set, or puts it back where it is permitted; 0 or -errno.
 int ctest_switch_capability(int capability, int on);
+/// A process that holds a PASID; see ctest_hold_pasid. It has no more descriptors than its own.
+struct ctest_pasid_holder {
+  int32_t process;
+  uint32_t pasid;
+};
+/// Starts a process that opens a container and an IOMMU group of its own, takes a PASID and waits to be killed; 0 or -errno.
+int ctest_hold_pasid(const char *group, uint32_t first, uint32_t last, struct ctest_pasid_holder *holder);
+/// Lets another process, which has the same descriptor, give a PASID of a container back: its answer, 0 or -errno.
+int ctest_free_pasid_elsewhere(int container, uint32_t pasid);
+
 /// Lets the kernel look at a serial port by a timer from now on, and wait for its interrupt no longer; 0 or -errno.
 int ctest_poll_serial_port(int fd);
