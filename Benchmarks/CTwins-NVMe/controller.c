@@ -154,7 +154,8 @@ int twin_nvme_reads(struct twin_nvme_controller *controller, uint32_t count, uin
     for (; issued != count && free_count != 0; issued++) {
       uint32_t piece = free_pieces[--free_count];
       uint64_t block = (twin_nvme_scatter(issued) & mask) * (byte_count / 512);
-      submit_read(queue, block, byte_count, controller->data.iova + (uint64_t)piece * byte_count, piece, true);
+      uint64_t data = controller->data.iova + (uint64_t)piece * byte_count;
+      submit_read(queue, block, byte_count, data, false, piece, true);
     }
     update_tail(queue);
     uint32_t taken = 0;

@@ -77,9 +77,9 @@ INLINE uint64_t second_page(struct twin_nvme_queue *queue, uint16_t id, uint32_t
   return queue->lists_address + id * 4096u;
 }
 
-/// Puts a command to read `byte_count` bytes at a block of 512 into the queue.
-INLINE bool submit_read(struct twin_nvme_queue *queue, uint64_t block, uint32_t byte_count, uint64_t address, uint64_t tag,
-                        bool checks) {
+/// Puts a command to read `byte_count` bytes at a block of 512 into the queue; into one page where it `fits_page`.
+INLINE bool submit_read(struct twin_nvme_queue *queue, uint64_t block, uint32_t byte_count, uint64_t address,
+                        bool fits_page, uint64_t tag, bool checks) {
   struct twin_nvme_request *request = acquire(queue);
   if (!request) return false;
   request->tag = tag;
@@ -89,7 +89,7 @@ INLINE bool submit_read(struct twin_nvme_queue *queue, uint64_t block, uint32_t 
       .id = request->id,
       .namespace_id = 1,
       .prp1 = address,
-      .prp2 = second_page(queue, request->id, byte_count, address),
+      .prp2 = fits_page ? 0 : second_page(queue, request->id, byte_count, address),
       .word10 = (uint32_t)block,
       .word11 = (uint32_t)(block >> 32),
       .word12 = byte_count / 512 - 1,
