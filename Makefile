@@ -86,7 +86,7 @@ hot-loops: setup
 	@set -e; for program in $(LOOPS); do $(SWIFT_BUILD) $(STATIC) --product $$program; done
 
 lab-benchmarks: setup
-	@set -e; for program in MappingBenchmark OpeningBenchmark; do \
+	@set -e; for program in MappingBenchmark OpeningBenchmark NVMeComparison; do \
 	  $(SWIFT_BUILD) $(STATIC) --product $$program; \
 	  strip -o .build/$$program .build/static/release/$$program; \
 	done

@@ -207,7 +207,13 @@ let package = Package(
       dependencies: ["LoopMeasurement", "CTwinsVirtqueues", "Virtqueues", "DMACore", "CMMIO"],
       path: "Benchmarks/Virtqueues", exclude: ["README.md"], swiftSettings: strict),
     // What a command costs the NVMe driver; Benchmarks/NVMe/run counts.
-    .target(name: "CTwinsNVMe", path: "Benchmarks/CTwins-NVMe"),
+    .target(
+      name: "CTwinsNVMe", dependencies: ["COpening", "CLinuxABI"], path: "Benchmarks/CTwins-NVMe"),
+    // The driver and C on a controller of the lab; Benchmarks/lab runs it there.
+    .executableTarget(
+      name: "NVMeComparison",
+      dependencies: ["CTwinsNVMe", "NVMeDriver", "VFIO", "PCIBus", "DMACore", "LinuxHandles"],
+      path: "Benchmarks/NVMeDevice", exclude: ["in-guest"], swiftSettings: strict),
     .executableTarget(
       name: "NVMeLoops",
       dependencies: [

@@ -84,6 +84,19 @@ final class NVMeQueueMemory: @unchecked Sendable {
   /// The device's address of a command's list.
   func listAddress(of id: UInt) -> IOVA { lists.iova(at: Int(id) * 4096) }
 
+  /// Writes words of a command's list from its beginning on.
+  /// - Parameter step: From each to the next.
+  func writeList(of id: UInt, from first: UInt64, step: UInt64, count: Int) {
+    precondition(id < entryCount && count <= 512, "a command's list has one page")
+    // SAFETY: the command's own page, checked above; the device reads it after the doorbell.
+    let list = unsafe (lists.address + Int(id) * 4096).assumingMemoryBound(to: UInt64.self)
+    var word = first
+    for place in 0..<count {
+      unsafe list[place] = word
+      word &+= step
+    }
+  }
+
   /// Writes one word of a command's list.
   func storeInList(of id: UInt, _ word: UInt64, at byteOffset: Int) {
     lists.store(word, at: Int(id) * 4096 + byteOffset)

@@ -175,7 +175,7 @@ extension NVMeQueuePair {
   /// Submits commands until there are no more, and waits for all.
   /// - Parameter submitNext: Whether it submitted one: no where none is left or the queue is full.
   /// - Throws: The first failure; the others are waited for all the same.
-  private mutating func run(
+  mutating func run(
     _ opcode: NVMeOpcode, _ submitNext: (inout NVMeQueuePair) -> Bool
   ) throws(NVMeError) {
     precondition(isIdle, "a call that waits has the queue pair for itself")

@@ -78,8 +78,7 @@ final class NVMeQueueResources: Sendable {
   /// - Returns: The device's address of the list.
   @inline(never) @usableFromInline
   func writeList(_ id: UInt, _ second: UInt64, pageCount: Int) -> UInt64 {
-    precondition(pageCount <= 512, "a command's list has one page")
-    for page in 0..<pageCount { memory.storeInList(of: id, second + UInt64(page) * 4096, at: page * 8) }
+    memory.writeList(of: id, from: second, step: 4096, count: pageCount)
     return memory.listAddress(of: id).rawValue
   }
 

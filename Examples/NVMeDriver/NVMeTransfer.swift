@@ -15,9 +15,7 @@ struct NVMeTransfer {
     _ memory: borrowing DMAMemory, _ byteOffset: Int
   ) throws(NVMeError) {
     try namespace.check(block, count, opcode)
-    guard namespace.metadataByteCount == 0 else {
-      throw NVMeError(.unsupported, "blocks with \(namespace.metadataByteCount) bytes of metadata")
-    }
+    try namespace.checkMetadata()
     guard byteOffset >= 0, byteOffset < memory.byteCount,
       count <= (memory.byteCount - byteOffset) >> namespace.blockShift
     else {
@@ -57,6 +55,13 @@ struct NVMeTransfer {
 }
 
 extension NVMeNamespace {
+  /// - Throws: `NVMeError` of code `.unsupported` where blocks have more than their data.
+  func checkMetadata() throws(NVMeError) {
+    guard metadataByteCount == 0 else {
+      throw NVMeError(.unsupported, "blocks with \(metadataByteCount) bytes of metadata")
+    }
+  }
+
   /// - Throws: `NVMeError` of code `.outOfRange` for blocks that it has not.
   func check(_ block: UInt64, _ count: Int, _ opcode: NVMeOpcode) throws(NVMeError) {
     guard count > 0, UInt64(count) <= blockCount, block <= blockCount - UInt64(count) else {

@@ -5,13 +5,8 @@ import Foundation
 import LinuxHandles
 import NVMeDriver
 import PCIBus
+import TestSupport
 import Testing
-
-/// A sum of bytes that notices when two of them change places (FNV-1a of 64-bit words).
-struct Checksum: Hashable {
-  private(set) var value: UInt64 = 0xcbf2_9ce4_8422_2325
-  mutating func add(_ word: UInt64) { value = (value ^ word) &* 0x100_0000_01b3 }
-}
 
 /// Long writes and reads of namespace 1, in pieces.
 struct NVMeBulk {
@@ -25,27 +20,25 @@ struct NVMeBulk {
   }
 
   /// Writes words that look random from the beginning on.
-  func write(byteCount: Int, seed: UInt64) throws -> Checksum {
-    var sum = Checksum()
-    var word = seed
+  func write(byteCount: Int, seed: UInt64) throws -> WordSum {
+    var sum = WordSum()
+    var seed = seed
     try forEachPiece(byteCount) { queue, memory, block, count in
-      for place in stride(from: 0, to: Self.pieceByteCount, by: 8) {
-        word = word &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-        memory.store(word, at: place)
-        sum.add(word)
-      }
+      // SAFETY: no command has the memory now.
+      let bytes = unsafe UnsafeMutableRawBufferPointer(start: memory.address, count: memory.byteCount)
+      unsafe WordSum.fill(bytes, seed: &seed)
+      unsafe sum.add(UnsafeRawBufferPointer(bytes))
       try queue.write(namespace, at: block, count: count, from: memory)
     }
     return sum
   }
 
-  func read(byteCount: Int) throws -> Checksum {
-    var sum = Checksum()
+  func read(byteCount: Int) throws -> WordSum {
+    var sum = WordSum()
     try forEachPiece(byteCount) { queue, memory, block, count in
       try queue.read(namespace, at: block, count: count, into: memory)
-      for place in stride(from: 0, to: Self.pieceByteCount, by: 8) {
-        sum.add(memory.load(UInt64.self, at: place))
-      }
+      // SAFETY: as above.
+      unsafe sum.add(UnsafeRawBufferPointer(start: memory.address, count: memory.byteCount))
     }
     return sum
   }
@@ -93,15 +86,15 @@ struct NVMeBlockDevice {
     }
   }
 
-  func read(byteCount: Int) throws -> Checksum {
-    var sum = Checksum()
+  func read(byteCount: Int) throws -> WordSum {
+    var sum = WordSum()
     let file = try OwnedDescriptor.open(path, for: .read)
     var words = [UInt64](repeating: 0, count: 1 << 17)
     for piece in 0..<(byteCount >> 20) {
       var span = words.mutableSpan
       var bytes = unsafe span.mutableBytes
       #expect(try file.read(into: &bytes, atFileOffset: UInt64(piece) << 20) == 1 << 20)
-      for word in words { sum.add(word) }
+      unsafe words.withUnsafeBytes { unsafe sum.add($0) }
     }
     return sum
   }

@@ -111,6 +111,30 @@ import Testing
     _ = try driver.controller.makeQueuePair()
   }
 
+  /// What is read is not what was written: only a comparison tells.
+  @Test func blocksThatAreReadWrong() throws {
+    let stand = try NVMeModelStand()
+    let driver = try stand.driver(Self.short)
+    let namespace = try driver.controller.namespace(1)
+    var queue = try driver.controller.makeQueuePair(depth: 4)
+    let memory = try stand.space.expose(UnsharedMemory(byteCount: 8192), access: .readWrite)
+    for place in stride(from: 0, to: 8192, by: 8) { memory.store(UInt64(place), at: place) }
+    try queue.write(namespace, at: 0, count: 16, from: memory)
+    stand.model.misbehaviour = .corruptedRead
+    try queue.read(namespace, at: 0, count: 16, into: memory)
+    let wrong = stride(from: 0, to: 8192, by: 8).filter {
+      memory.load(UInt64.self, at: $0) != UInt64($0)
+    }
+    #expect(wrong == [0, 4096], "one bit of each page")
+    // The controller compares what it has, not what it sends.
+    let isEqual = try queue.compare(namespace, at: 0, count: 16, with: memory)
+    #expect(!isEqual)
+    stand.model.misbehaviour = .none
+    try queue.read(namespace, at: 0, count: 16, into: memory)
+    let isEqualAgain = try queue.compare(namespace, at: 0, count: 16, with: memory)
+    #expect(isEqualAgain)
+  }
+
   // MARK: Memory that may still be reached
 
   @Test(arguments: [NVMeMisbehaviour.neverStops, .allOnes])

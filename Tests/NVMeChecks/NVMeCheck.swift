@@ -11,7 +11,8 @@ public enum NVMeCheck: String, CaseIterable, Sendable {
   case readsByInterrupts, readsInBatches, readsBesideOneAnother, readsOnSeveralThreads, readsAsynchronously
   case comesBackFromAReset, comesBackFromAShutdown, resetsTheFunction, givesTheFunctionBack
   case readsWhatWasWritten, writesByInterrupts, splitsLongTransfers, movesUnalignedData, movesUnsharedMemory
-  case movesScatteredData, comparesBlocks, clearsBlocks, deallocatesBlocks, worksFromTheControllersMemory
+  case movesBorrowedMemory, refusesOtherBorrowedMemory, movesScatteredData, comparesBlocks, clearsBlocks,
+    deallocatesBlocks, worksFromTheControllersMemory
   case worksByDoorbellsInMemory
 
   /// Those that leave a namespace as it is.
@@ -21,7 +22,8 @@ public enum NVMeCheck: String, CaseIterable, Sendable {
   public var writes: Bool {
     switch self {
     case .readsWhatWasWritten, .writesByInterrupts, .splitsLongTransfers, .movesUnalignedData,
-      .movesUnsharedMemory, .movesScatteredData, .comparesBlocks, .clearsBlocks, .deallocatesBlocks,
+      .movesUnsharedMemory, .movesBorrowedMemory, .movesScatteredData, .comparesBlocks, .clearsBlocks,
+      .deallocatesBlocks,
       .worksFromTheControllersMemory, .worksByDoorbellsInMemory:
       true
     default: false

@@ -42,6 +42,8 @@ struct NVMeStand {
     case .splitsLongTransfers: try splitLongTransfers()
     case .movesUnalignedData: try moveUnalignedData()
     case .movesUnsharedMemory: try moveUnsharedMemory()
+    case .movesBorrowedMemory: try moveBorrowedMemory()
+    case .refusesOtherBorrowedMemory: try refuseOtherBorrowedMemory()
     case .movesScatteredData: try moveScatteredData()
     case .comparesBlocks: try compareBlocks()
     case .clearsBlocks: try clearBlocks()

@@ -4,6 +4,8 @@
 #pragma once
 #include <stdint.h>
 
+#include "COpening.h"
+
 struct twin_nvme_command {
   uint8_t opcode, flags;
   uint16_t id;
@@ -35,6 +37,8 @@ struct twin_nvme_queue {
   uint32_t entry_count, depth;
   uint32_t tail, rung_tail, head, phase;
   struct twin_nvme_request *requests, *free_requests;
+  /// A page for each request, where data lie in more than two; its address for the controller.
+  uint64_t *lists, lists_address;
 };
 
 /// Makes a queue over memory of the caller's; its requests are never freed.
@@ -46,3 +50,32 @@ struct twin_nvme_queue twin_nvme_queue_make(void *submissions, void *completions
 uint64_t twin_nvme_loop(struct twin_nvme_queue *queue, uint32_t count, uint32_t batch, uint64_t address);
 /// The same without these two checks, as libvfn is.
 uint64_t twin_nvme_loop_unchecked(struct twin_nvme_queue *queue, uint32_t count, uint32_t batch, uint64_t address);
+
+/// Memory that a controller reaches.
+struct twin_nvme_memory {
+  void *address;
+  uint64_t byte_count, iova;
+};
+
+/// A controller that is up, through its VFIO device and an IOAS: what NVMeDriver does, by the same kernel calls and
+/// register accesses.
+struct twin_nvme_controller {
+  struct copening opening;
+  struct twin_nvme_queue admin, io;
+  struct twin_nvme_memory data, memories[8];
+  uint32_t memory_count, stride;
+  int vectors[2];
+  /// Of namespace 1, which has blocks of 512 bytes; a power of two.
+  uint64_t block_count;
+};
+
+/// Opens a function, brings its controller up and makes one queue pair; 0 or -errno.
+int twin_nvme_open(const char *address, uint32_t entry_count, uint64_t data_byte_count,
+                   struct twin_nvme_controller *controller);
+enum { TWIN_NVME_GREATEST_DEPTH = 64 };
+/// `count` reads at scattered places, `depth` of them on their way; 0 or -errno.
+int twin_nvme_reads(struct twin_nvme_controller *controller, uint32_t count, uint32_t depth, uint32_t byte_count);
+void twin_nvme_close(struct twin_nvme_controller *controller);
+
+/// Where the read of a number goes, before it is brought into the namespace.
+static inline uint64_t twin_nvme_scatter(uint32_t number) { return number * 2654435761u; }

@@ -21,3 +21,7 @@ int ctest_free_pasid_elsewhere(int container, uint32_t pasid);
 
 /// Lets the kernel look at a serial port by a timer from now on, and wait for its interrupt no longer; 0 or -errno.
 int ctest_poll_serial_port(int fd);
+/// Fills memory with words that look random, and takes the seed on. Debug builds of Swift are slow at this and at the next.
+void ctest_fill_words(uint64_t *words, uint64_t count, uint64_t *seed);
+/// Adds words to a sum that notices when two of them change places (FNV-1a).
+uint64_t ctest_add_words(const uint64_t *words, uint64_t count, uint64_t sum);

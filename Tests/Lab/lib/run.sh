@@ -79,7 +79,8 @@ prepare_guest() {
   base_archive "$kernel_folder"
   cat "$base_path" "$run_folder/run.cpio" >"$run_folder/initramfs"
   rm -rf "$run_folder/run.cpio" "$run_folder/stage"
-  truncate -s 64M "$run_folder/nvme.raw"
+  # Sparse: it takes what is written.
+  truncate -s 1G "$run_folder/nvme.raw"
   option_rom >"$run_folder/test.rom"
 }
 
