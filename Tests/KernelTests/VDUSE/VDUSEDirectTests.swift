@@ -61,7 +61,7 @@ extension KernelTests {
     @Test(arguments: [("psync", 1, false), ("libaio", 8, true), ("io_uring", 32, false)])
     func fioFindsWhatItWrote(_ engine: String, _ depth: Int, _ isDirect: Bool) throws {
       let scratch = try Scratch()
-      let byteCount = Lab.isSoak ? 256 << 20 : 16 << 20
+      let byteCount = Lab.isSoak ? 64 << 20 : 16 << 20
       let image = try DiskImage(path: scratch.image(byteCount), isDirect: isDirect)
       let served = try ServedDisk(image, scratch, queueCount: 2)
       let node = try KernelDisk(servedAs: "t").node
