@@ -57,7 +57,8 @@ test: export FETCH_KERNEL_HEADERS = yes
 test: ## All tiers, on the kernels that the lab builds and boots; the lab needs one processor, the rest has the other.
 	@Tests/part --none-ended
 	@Tests/part check $(MAKE) --no-print-directory check release || { Tests/part --all-ended; exit 1; }
-	@$(MAKE) --no-print-directory -k -j2 lab-tiers host-tiers; Tests/part --all-ended
+	@status=0; $(MAKE) --no-print-directory -k -j2 lab-tiers host-tiers || status=1; \
+	Tests/part --all-ended || status=1; exit $$status
 
 # Of what `check` and `release` built. One that fails does not keep the next from telling.
 lab-tiers:

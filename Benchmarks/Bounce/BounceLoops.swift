@@ -9,24 +9,9 @@ func bounceWindow(
   _ window: inout BounceWindow, _ buffers: UnsafeMutableRawPointer, _ bufferCount: Int, _ byteCount: Int,
   _ direction: DMADirection, _ count: UInt32
 ) -> UInt64 {
-  var sum: UInt64 = 0
-  var buffer = unsafe buffers
-  let end = unsafe buffers + bufferCount * byteCount
-  var index: UInt32 = 0
-  do throws(IOTLBError) {
-    while index != count {
-      let bytes = unsafe UnsafeMutableRawBufferPointer(start: buffer, count: byteCount)
-      let slot = try unsafe window.map(bytes, direction)
-      try window.unmap(slot)
-      sum &+= UInt64(unsafe buffer.load(as: UInt8.self))
-      unsafe buffer += byteCount
-      if unsafe buffer == end { unsafe buffer = unsafe buffers }
-      index &+= 1
-    }
-  } catch {
-    return 0
+  unsafe bounce(buffers, bufferCount, byteCount, count) { (bytes) throws(IOTLBError) in
+    try window.unmap(try unsafe window.map(bytes, direction))
   }
-  return sum
 }
 
 /// The same through the domain, which has a lock.
@@ -35,15 +20,24 @@ func bounceDomain(
   _ domain: IOTLBDomain, _ buffers: UnsafeMutableRawPointer, _ bufferCount: Int, _ byteCount: Int,
   _ direction: DMADirection, _ count: UInt32
 ) -> UInt64 {
+  unsafe bounce(buffers, bufferCount, byteCount, count) { (bytes) throws(IOTLBError) in
+    try domain.unmap(try unsafe domain.map(bytes, direction))
+  }
+}
+
+/// What both loops do, for the compiler to make each of.
+@inline(__always)
+private func bounce(
+  _ buffers: UnsafeMutableRawPointer, _ bufferCount: Int, _ byteCount: Int, _ count: UInt32,
+  mapAndUnmap: (UnsafeMutableRawBufferPointer) throws(IOTLBError) -> Void
+) -> UInt64 {
   var sum: UInt64 = 0
   var buffer = unsafe buffers
   let end = unsafe buffers + bufferCount * byteCount
   var index: UInt32 = 0
   do throws(IOTLBError) {
     while index != count {
-      let bytes = unsafe UnsafeMutableRawBufferPointer(start: buffer, count: byteCount)
-      let slot = try unsafe domain.map(bytes, direction)
-      try domain.unmap(slot)
+      try unsafe mapAndUnmap(UnsafeMutableRawBufferPointer(start: buffer, count: byteCount))
       sum &+= UInt64(unsafe buffer.load(as: UInt8.self))
       unsafe buffer += byteCount
       if unsafe buffer == end { unsafe buffer = unsafe buffers }

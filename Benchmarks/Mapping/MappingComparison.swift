@@ -10,6 +10,28 @@ struct MappingFigures {
   let library, calls: Double
 }
 
+/// What each was seen to take, turn by turn.
+private struct MappingTurns {
+  private var library: [Double] = []
+  private var calls: [Double] = []
+
+  mutating func add(library: Double, calls: Double) {
+    self.library.append(library)
+    self.calls.append(calls)
+  }
+
+  /// Medians of what one of so many, done in each turn, took; without the first turn, which makes page tables.
+  func medians(per count: Int = 1) -> MappingFigures {
+    MappingFigures(
+      library: Self.median(library.dropFirst()) / Double(count),
+      calls: Self.median(calls.dropFirst()) / Double(count))
+  }
+
+  private static func median(_ values: some Collection<Double>) -> Double {
+    values.sorted()[values.count / 2]
+  }
+}
+
 /// Maps the same memory at the same addresses in turns: by this library, and by the kernel's calls.
 struct MappingComparison {
   private static let rounds = 15
@@ -30,28 +52,18 @@ struct MappingComparison {
   /// Medians of map and unmap.
   func pairs(of memory: consuming UnsharedMemory) throws -> MappingFigures {
     let (base, byteCount) = unsafe Self.place(of: &memory)
-    var (library, calls) = ([Double](), [Double]())
-    // The first round is not counted: it makes page tables.
-    for round in 0...Self.rounds {
+    var turns = MappingTurns()
+    for _ in 0...Self.rounds {
       var iova = IOVA(0)
-      var start = Self.now()
+      let start = Self.now()
       for _ in 0..<Self.pairsPerRound {
         let exposed = try space.expose(memory, access: .readWrite)
         iova = exposed.iova
         memory = try exposed.reclaim()
       }
-      let libraryTime = Self.now() - start
-      start = Self.now()
-      let result = unsafe twin_space_pairs(
-        twin, base, iova.rawValue, UInt64(byteCount), UInt32(Self.pairsPerRound))
-      let callsTime = Self.now() - start
-      try kernelCall("map and unmap") { result }
-      if round > 0 {
-        library.append(libraryTime / Double(Self.pairsPerRound))
-        calls.append(callsTime / Double(Self.pairsPerRound))
-      }
+      turns.add(library: Self.now() - start, calls: try unsafe timeOfCalls(base, byteCount, at: iova))
     }
-    return MappingFigures(library: Self.median(library), calls: Self.median(calls))
+    return turns.medians(per: Self.pairsPerRound)
   }
 
   /// Medians of map and unmap by an IOAS's own calls: no range is chosen, and no ledger kept.
@@ -60,31 +72,22 @@ struct MappingComparison {
   ) throws -> MappingFigures {
     let (base, byteCount) = unsafe Self.place(of: &memory)
     let bytes = unsafe UnsafeRawBufferPointer(start: base, count: byteCount)
-    var (library, calls) = ([Double](), [Double]())
-    for round in 0...Self.rounds {
-      var start = Self.now()
+    var turns = MappingTurns()
+    for _ in 0...Self.rounds {
+      let start = Self.now()
       for _ in 0..<Self.pairsPerRound {
         try ioas.unmapBytes(unsafe ioas.mapBytes(bytes, at: iova, access: .readWrite))
       }
-      let libraryTime = Self.now() - start
-      start = Self.now()
-      let result = unsafe twin_space_pairs(
-        twin, base, iova.rawValue, UInt64(byteCount), UInt32(Self.pairsPerRound))
-      let callsTime = Self.now() - start
-      try kernelCall("map and unmap") { result }
-      if round > 0 {
-        library.append(libraryTime / Double(Self.pairsPerRound))
-        calls.append(callsTime / Double(Self.pairsPerRound))
-      }
+      turns.add(library: Self.now() - start, calls: try unsafe timeOfCalls(base, byteCount, at: iova))
     }
-    return MappingFigures(library: Self.median(library), calls: Self.median(calls))
+    return turns.medians(per: Self.pairsPerRound)
   }
 
   /// Medians of map alone.
   func mapping(of memory: consuming UnsharedMemory) throws -> MappingFigures {
     let (base, byteCount) = unsafe Self.place(of: &memory)
-    var (library, calls) = ([Double](), [Double]())
-    for round in 0...4 {
+    var turns = MappingTurns()
+    for _ in 0...4 {
       var start = Self.now()
       let exposed = try space.expose(memory, access: .readWrite)
       let libraryTime = Self.now() - start
@@ -92,15 +95,23 @@ struct MappingComparison {
       memory = try exposed.reclaim()
       start = Self.now()
       let result = unsafe twin_space_map(twin, base, iova, UInt64(byteCount))
-      let callsTime = Self.now() - start
+      turns.add(library: libraryTime, calls: Self.now() - start)
       try kernelCall("map") { result }
       try kernelCall("unmap") { twin_space_unmap(twin, iova, UInt64(byteCount)) }
-      if round > 0 {
-        library.append(libraryTime)
-        calls.append(callsTime)
-      }
     }
-    return MappingFigures(library: Self.median(library), calls: Self.median(calls))
+    return turns.medians()
+  }
+
+  /// How long the pairs of one turn take by the kernel's calls alone.
+  @unsafe
+  private func timeOfCalls(_ base: UnsafeMutableRawPointer, _ byteCount: Int, at iova: IOVA) throws -> Double
+  {
+    let start = Self.now()
+    let result = unsafe twin_space_pairs(
+      twin, base, iova.rawValue, UInt64(byteCount), UInt32(Self.pairsPerRound))
+    let time = Self.now() - start
+    try kernelCall("map and unmap") { result }
+    return time
   }
 
   @unsafe
@@ -129,6 +140,4 @@ struct MappingComparison {
     unsafe clock_gettime(CLOCK_MONOTONIC, &time)
     return Double(time.tv_sec) * 1e9 + Double(time.tv_nsec)
   }
-
-  private static func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
 }

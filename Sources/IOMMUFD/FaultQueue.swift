@@ -53,9 +53,7 @@ public final class FaultQueue: Sendable {
   /// - Returns: Nil once the queue is closed, also while this waits; empty when the time is over.
   /// - Throws: `KernelError` for `read` and `ppoll`.
   public func read(for limit: Duration) throws(KernelError) -> [PageFaultGroup]? {
-    let groups = try read()
-    guard let groups, groups.isEmpty else { return groups }
-    return try file.wait(for: limit) ? try read() : []
+    try file.elements(for: limit) { () throws(KernelError) in try read() }
   }
 
   /// The faults as they come, for `for try await`; it ends when the queue is closed.

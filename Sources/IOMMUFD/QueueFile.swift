@@ -45,8 +45,15 @@ final class QueueFile: Sendable {
 
   var isClosed: Bool { file.withLock { $0 == nil } }
 
-  /// Waits until something can be read, or until it is closed.
-  func wait(for limit: Duration) throws(KernelError) -> Bool { try readiness.wait(for: limit) }
+  /// What `read` takes; where there is nothing yet, what it takes once something can be read or the file is closed.
+  /// - Returns: What `read` does; empty when the time is over.
+  func elements<Element>(
+    for limit: Duration, _ read: () throws(KernelError) -> [Element]?
+  ) throws(KernelError) -> [Element]? {
+    let elements = try read()
+    guard let elements, elements.isEmpty else { return elements }
+    return try readiness.wait(for: limit) ? try read() : []
+  }
 
   func changes(on reactor: EventReactor) throws(KernelError) -> EventCounts {
     try readiness.changes(on: reactor)

@@ -85,9 +85,7 @@ public final class VEventQueue: Sendable {
   /// - Returns: Nil once the queue is closed, also while this waits; empty when the time is over.
   /// - Throws: `KernelError` for `read` and `ppoll`.
   public func read(for limit: Duration) throws(KernelError) -> [VirtualEvent]? {
-    let events = try read()
-    guard let events, events.isEmpty else { return events }
-    return try file.wait(for: limit) ? try read() : []
+    try file.elements(for: limit) { () throws(KernelError) in try read() }
   }
 
   /// The events as they come, for `for try await`; it ends when the queue is closed.

@@ -37,17 +37,7 @@ final class VFIOAttachmentCalls: IOMMUFDAttachmentCalls {
   }
 
   func detach(pasid: PASID?) throws(KernelError) {
-    // A device that was taken away is detached.
-    guard !handle.isRevoked else { return }
-    var command = abi_vfio_device_detach_iommufd_pt()
-    if let pasid {
-      command.flags = ABI_VFIO_DEVICE_DETACH_PASID
-      command.pasid = pasid.rawValue
-    }
-    let fd = handle.descriptor
-    try kernelRelease("VFIO_DEVICE_DETACH_IOMMUFD_PT", on: subject) {
-      unsafe abi_vfio_device_detach_iommufd_pt(fd, &command)
-    }
+    try handle.detach(pasid: pasid, on: subject)
     if pasid == nil { hold(nil) }
   }
 

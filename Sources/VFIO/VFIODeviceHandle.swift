@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CLinuxABI
+internal import DMACore
 internal import DeviceRegisters
 internal import LinuxHandles
 internal import Synchronization
@@ -121,10 +122,16 @@ final class VFIODeviceHandle: Sendable {
     try kernelCall("dup3", on: "descriptor \(number)") { abi_dup_over(other, number) }
   }
 
-  /// Detaches from an IOAS; closing would do it too, but tells nothing.
-  func detach() throws(KernelError) {
+  /// Detaches the device, or a PASID of it; closing would do it too, but tells nothing.
+  func detach(pasid: PASID? = nil, on subject: @autoclosure () -> String = "") throws(KernelError) {
     guard !isRevoked else { return }
     var command = abi_vfio_device_detach_iommufd_pt()
-    try release("VFIO_DEVICE_DETACH_IOMMUFD_PT") { unsafe abi_vfio_device_detach_iommufd_pt($0, &command) }
+    if let pasid {
+      command.flags = ABI_VFIO_DEVICE_DETACH_PASID
+      command.pasid = pasid.rawValue
+    }
+    try release("VFIO_DEVICE_DETACH_IOMMUFD_PT", on: subject()) {
+      unsafe abi_vfio_device_detach_iommufd_pt($0, &command)
+    }
   }
 }

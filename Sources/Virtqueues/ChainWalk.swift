@@ -13,9 +13,9 @@ struct ChainWalk {
   @usableFromInline var readableByteCount: UInt64 = 0
 
   @inlinable @inline(__always)
-  init(into segments: borrowing QueueTable<QueueSegment>, limit: UInt32) {
-    unsafe self.segments = segments.base
-    self.limit = limit
+  init(into pieces: borrowing TakenPieces) {
+    unsafe segments = pieces.table.base
+    limit = pieces.limit
   }
 
   /// Adds a piece.

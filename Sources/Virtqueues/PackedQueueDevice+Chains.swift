@@ -39,10 +39,7 @@ extension PackedQueueDevice {
   /// A piece of the chain that was taken last.
   /// - Parameter index: Below its ``QueueChain/segmentCount``.
   @inlinable @inline(__always)
-  public func segment(_ index: Int) -> QueueSegment {
-    precondition(index >= 0 && index < Int(segmentCount), "a piece of the chain that was taken last")
-    return segments[UInt32(truncatingIfNeeded: index)]
-  }
+  public func segment(_ index: Int) -> QueueSegment { pieces[index] }
 
   /// Makes as if the chain that was taken last had not been: the next one taken is in its place.
   ///
@@ -53,10 +50,10 @@ extension PackedQueueDevice {
     ledger.giveBack(UInt32(chain.id))
     taken.retreat(by: slotCount, size: count)
     slotsInFlight &-= slotCount
-    segmentCount = 0
+    pieces.count = 0
   }
 
-  /// Follows the chain at the next place, and makes its pieces those of `segments`.
+  /// Follows the chain at the next place, and makes its pieces those of `pieces`.
   /// - Parameter flags: Of its first descriptor; they are not read again.
   @inlinable @inline(__always)
   mutating func walk<Translator: IOVATranslator & ~Copyable>(
@@ -65,7 +62,7 @@ extension PackedQueueDevice {
     let size = count
     let room = size &- slotsInFlight
     guard room != 0 else { throw QueueError(.availableIndexTooFar, value: UInt64(taken.index)) }
-    var walk = ChainWalk(into: segments, limit: segmentLimit)
+    var walk = ChainWalk(into: pieces)
     var index = taken.index
     var flags = flags
     var slotCount: UInt32 = 0
@@ -93,7 +90,7 @@ extension PackedQueueDevice {
       if index == size { index = 0 }
     }
     let chain = try walk.chain(id: UInt32(id), slotCount: slotCount)
-    segmentCount = walk.count
+    pieces.count = walk.count
     return chain
   }
 

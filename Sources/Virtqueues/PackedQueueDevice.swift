@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import DMACore
 
 /// The device's side of a packed ring: takes chains that a driver made available, and gives them back used.
 ///
@@ -16,12 +15,10 @@ public struct PackedQueueDevice: ~Copyable, @unchecked Sendable {
   @usableFromInline let driverEvent: UnsafeMutableRawPointer
   @usableFromInline let deviceEvent: UnsafeMutableRawPointer
   @usableFromInline let count: UInt32
-  @usableFromInline let segmentLimit: UInt32
   /// What the two sides agreed on.
   public let features: QueueFeatures
   /// The pieces of the chain that was taken last.
-  @usableFromInline let segments: QueueTable<QueueSegment>
-  @usableFromInline var segmentCount: UInt32 = 0
+  @usableFromInline var pieces: TakenPieces
   @usableFromInline var ledger: ChainLedger
   /// The entry that is taken next.
   @usableFromInline var taken: PackedPosition
@@ -52,8 +49,6 @@ public struct PackedQueueDevice: ~Copyable, @unchecked Sendable {
     guard PackedRingLayout.isValid(size: size) else {
       throw QueueError(.badLayout, value: UInt64(max(0, size)))
     }
-    let limit = segmentLimit ?? size
-    precondition((1...65535).contains(limit), "a chain has 1 to 65535 pieces")
     guard state.availableIndex < size else {
       throw QueueError(.badState, value: UInt64(state.availableIndex))
     }
@@ -73,10 +68,8 @@ public struct PackedQueueDevice: ~Copyable, @unchecked Sendable {
     unsafe self.driverEvent = driverEvent
     unsafe self.deviceEvent = deviceEvent
     self.count = count
-    self.segmentLimit = UInt32(limit)
     self.features = features
-    segments = QueueTable(
-      repeating: QueueSegment(iova: IOVA(0), byteCount: 0, isWritable: false), count: limit)
+    pieces = TakenPieces(limit: segmentLimit ?? size)
     ledger = ChainLedger(size: size, isInOrder: features.contains(.inOrder))
     self.taken = taken
     completed = used

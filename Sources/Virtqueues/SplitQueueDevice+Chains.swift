@@ -35,10 +35,7 @@ extension SplitQueueDevice {
   /// A piece of the chain that was taken last.
   /// - Parameter index: Below its ``QueueChain/segmentCount``.
   @inlinable @inline(__always)
-  public func segment(_ index: Int) -> QueueSegment {
-    precondition(index >= 0 && index < Int(segmentCount), "a piece of the chain that was taken last")
-    return segments[UInt32(truncatingIfNeeded: index)]
-  }
+  public func segment(_ index: Int) -> QueueSegment { pieces[index] }
 
   /// Makes as if the chain that was taken last had not been: the next one taken is in its place.
   ///
@@ -47,7 +44,7 @@ extension SplitQueueDevice {
     precondition(isInFlight(chain.id), "a chain in flight")
     ledger.giveBack(UInt32(chain.id))
     taken &-= 1
-    segmentCount = 0
+    pieces.count = 0
   }
 
   /// Whether the driver has made more available than was taken.
@@ -66,14 +63,14 @@ extension SplitQueueDevice {
     return true
   }
 
-  /// Follows a chain, and makes its pieces those of `segments`.
+  /// Follows a chain, and makes its pieces those of `pieces`.
   @inlinable @inline(__always)
   mutating func walk<Translator: IOVATranslator & ~Copyable>(
     from head: UInt32, through translator: borrowing Translator
   ) throws(QueueError) -> QueueChain {
     let table = unsafe descriptors
     let mask = mask
-    var walk = ChainWalk(into: segments, limit: segmentLimit)
+    var walk = ChainWalk(into: pieces)
     var index = head
     var left = mask
     while true {
@@ -95,7 +92,7 @@ extension SplitQueueDevice {
       index = next
     }
     let chain = try walk.chain(id: head, slotCount: 1)
-    segmentCount = walk.count
+    pieces.count = walk.count
     return chain
   }
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import DMACore
 
 /// The device's side of a split ring: takes chains that a driver made available, and gives them back used.
 ///
@@ -16,12 +15,10 @@ public struct SplitQueueDevice: ~Copyable, @unchecked Sendable {
   @usableFromInline let used: UnsafeMutableRawPointer
   /// The size less one.
   @usableFromInline let mask: UInt32
-  @usableFromInline let segmentLimit: UInt32
   /// What the two sides agreed on.
   public let features: QueueFeatures
   /// The pieces of the chain that was taken last.
-  @usableFromInline let segments: QueueTable<QueueSegment>
-  @usableFromInline var segmentCount: UInt32 = 0
+  @usableFromInline var pieces: TakenPieces
   @usableFromInline var ledger: ChainLedger
   // Indices run freely; their low 16 bits are the ring's.
   /// How many chains were taken.
@@ -51,8 +48,6 @@ public struct SplitQueueDevice: ~Copyable, @unchecked Sendable {
     guard SplitRingLayout.isValid(size: size) else {
       throw QueueError(.badLayout, value: UInt64(max(0, size)))
     }
-    let limit = segmentLimit ?? size
-    precondition((1...65535).contains(limit), "a chain has 1 to 65535 pieces")
     guard state.availableIndex &- state.usedIndex <= size else {
       throw QueueError(.badState, value: UInt64(state.availableIndex))
     }
@@ -65,10 +60,8 @@ public struct SplitQueueDevice: ~Copyable, @unchecked Sendable {
     unsafe self.available = available
     unsafe self.used = used
     mask = UInt32(size - 1)
-    self.segmentLimit = UInt32(limit)
     self.features = features
-    segments = QueueTable(
-      repeating: QueueSegment(iova: .init(0), byteCount: 0, isWritable: false), count: limit)
+    pieces = TakenPieces(limit: segmentLimit ?? size)
     ledger = ChainLedger(size: size, isInOrder: features.contains(.inOrder))
     taken = UInt32(state.availableIndex)
     offered = taken

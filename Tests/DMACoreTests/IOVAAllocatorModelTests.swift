@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import DMACore
+import TestSupport
 import Testing
 
 /// The allocator against a set that knows each unit.
@@ -62,13 +63,13 @@ import Testing
   #endif
 
   /// With units of a granule everything goes through the magazines; with smaller ones, only some.
-  @Test(arguments: IOVASeed.all, [4096, 512, 1 << 20] as [UInt64])
+  @Test(arguments: SeededNumbers.seeds("IOVA_SEED"), [4096, 512, 1 << 20] as [UInt64])
   func agreesWithANaiveSet(seed: UInt64, unit: UInt64) throws {
-    var numbers = IOVASeed(seed)
+    var numbers = SeededNumbers(seed)
     for round in 0..<(Self.stepCount / 4000) { try runRound(round, unit, seed, &numbers) }
   }
 
-  private func runRound(_ round: Int, _ unit: UInt64, _ seed: UInt64, _ numbers: inout IOVASeed) throws {
+  private func runRound(_ round: Int, _ unit: UInt64, _ seed: UInt64, _ numbers: inout SeededNumbers) throws {
     let hole = 100..<(100 + Int.random(in: 1...10, using: &numbers))
     var model = Model(unit: unit, hole: hole)
     var allocator = IOVAAllocator(
@@ -115,7 +116,7 @@ import Testing
   }
 
   private func allocate(
-    _ allocator: inout IOVAAllocator, _ model: inout Model, _ numbers: inout IOVASeed, _ comment: Comment
+    _ allocator: inout IOVAAllocator, _ model: inout Model, _ numbers: inout SeededNumbers, _ comment: Comment
   ) throws {
     let alignment = 1 << Int.random(in: 0...4, using: &numbers)
     let length = Int.random(in: 1...12, using: &numbers)
@@ -143,7 +144,7 @@ import Testing
   }
 
   private func reserve(
-    _ allocator: inout IOVAAllocator, _ model: inout Model, _ numbers: inout IOVASeed, _ comment: Comment
+    _ allocator: inout IOVAAllocator, _ model: inout Model, _ numbers: inout SeededNumbers, _ comment: Comment
   ) throws {
     let length = Int.random(in: 1...12, using: &numbers)
     let start = Int.random(in: 0..<(Model.count - length), using: &numbers)
@@ -157,7 +158,7 @@ import Testing
   }
 
   private func narrow(
-    _ allocator: inout IOVAAllocator, _ model: inout Model, _ numbers: inout IOVASeed
+    _ allocator: inout IOVAAllocator, _ model: inout Model, _ numbers: inout SeededNumbers
   ) {
     let start = Int.random(in: 1..<(Model.count - 8), using: &numbers)
     for place in start..<(start + Int.random(in: 1...8, using: &numbers)) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import DMACore
+import TestSupport
 import Testing
 
 @Suite struct IOVAAllocatorTests {
@@ -210,9 +211,9 @@ import Testing
   }
 
   /// Everything in random lengths, back in random order: one range again.
-  @Test(arguments: IOVASeed.all)
+  @Test(arguments: SeededNumbers.seeds("IOVA_SEED"))
   func aFragmentedSpaceBecomesWhole(seed: UInt64) throws {
-    var numbers = IOVASeed(seed)
+    var numbers = SeededNumbers(seed)
     var allocator = IOVAAllocator(allowed: [range(1, 50_000)])
     for _ in 0..<3 {
       var (held, sum) = ([IOVARange](), UInt64(0))

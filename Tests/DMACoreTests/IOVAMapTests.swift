@@ -2,6 +2,7 @@
 import DMACore
 import Glibc
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite struct IOVAMapTests {
@@ -100,9 +101,9 @@ import Testing
     #expect(map.slot(at: IOVA(1 << 48 - 1)) == nil && map.slot(at: IOVA(1 << 48)) == nil)
   }
 
-  @Test(arguments: IOVASeed.all)
+  @Test(arguments: SeededNumbers.seeds("IOVA_SEED"))
   func agreesWithADictionary(seed: UInt64) throws {
-    var numbers = IOVASeed(seed)
+    var numbers = SeededNumbers(seed)
     let map = IOVAMap()
     var model: [UInt64: UInt32] = [:]
     var held: [(range: IOVARange, slot: UInt32)] = []

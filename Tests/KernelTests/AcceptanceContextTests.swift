@@ -14,18 +14,6 @@ extension KernelTests {
   ///
   /// Calls that no caller of the library can make, because they are malformed, are made by their numbers.
   @Suite struct AcceptanceContextTests {
-    /// A structure of a command: words of zero, with the size that it claims.
-    private static func refusal(
-      _ number: UInt32, byteCount: Int, claiming size: Int, tail: UInt8 = 0, in context: IOMMUFDContext
-    ) -> CInt {
-      var bytes = [UInt8](repeating: 0, count: max(byteCount, size) + 8)
-      unsafe withUnsafeBytes(of: UInt32(size)) { for index in 0..<4 { unsafe bytes[index] = $0[index] } }
-      if size > byteCount { bytes[size - 1] = tail }
-      return unsafe bytes.withUnsafeMutableBytes {
-        unsafe cmock_command(context.descriptor, number, $0.baseAddress)
-      }
-    }
-
     @Test func simpleClose() throws {
       let leaks = LeakCheck { $0.hasPrefix("/dev/iommu") }
       do { _ = try IOMMUFDContext() }
@@ -42,34 +30,28 @@ extension KernelTests {
       #expect(noSuchCommand == -Errno.inappropriateIOCTLForDevice.rawValue)
     }
 
-    struct Command: Sendable, CustomTestStringConvertible {
-      let testDescription: String
-      let number: UInt32
-      /// The length that the kernel asks for at least, and the one that it knows.
-      let minimum, byteCount: Int
-    }
     static let commands = [
-      Command(testDescription: "DESTROY", number: 0x80, minimum: 8, byteCount: 8),
-      Command(testDescription: "IOAS_ALLOC", number: 0x81, minimum: 12, byteCount: 12),
-      Command(testDescription: "IOAS_ALLOW_IOVAS", number: 0x82, minimum: 24, byteCount: 24),
-      Command(testDescription: "IOAS_COPY", number: 0x83, minimum: 40, byteCount: 40),
-      Command(testDescription: "IOAS_IOVA_RANGES", number: 0x84, minimum: 32, byteCount: 32),
-      Command(testDescription: "IOAS_MAP", number: 0x85, minimum: 40, byteCount: 40),
-      Command(testDescription: "IOAS_UNMAP", number: 0x86, minimum: 24, byteCount: 24),
-      Command(testDescription: "OPTION", number: 0x87, minimum: 24, byteCount: 24),
-      Command(testDescription: "VFIO_IOAS", number: 0x88, minimum: 12, byteCount: 12),
-      Command(testDescription: "GET_HW_INFO", number: 0x8a, minimum: 32, byteCount: 40),
-      Command(testDescription: "IOAS_MAP_FILE", number: 0x8f, minimum: 40, byteCount: 40),
-      Command(testDescription: "IOAS_CHANGE_PROCESS", number: 0x92, minimum: 8, byteCount: 8),
-      Command(testDescription: "IOAS_NOIOMMU_GET_PA", number: 0x95, minimum: 40, byteCount: 40),
+      CommandLength("DESTROY", number: 0x80, minimum: 8, byteCount: 8),
+      CommandLength("IOAS_ALLOC", number: 0x81, minimum: 12, byteCount: 12),
+      CommandLength("IOAS_ALLOW_IOVAS", number: 0x82, minimum: 24, byteCount: 24),
+      CommandLength("IOAS_COPY", number: 0x83, minimum: 40, byteCount: 40),
+      CommandLength("IOAS_IOVA_RANGES", number: 0x84, minimum: 32, byteCount: 32),
+      CommandLength("IOAS_MAP", number: 0x85, minimum: 40, byteCount: 40),
+      CommandLength("IOAS_UNMAP", number: 0x86, minimum: 24, byteCount: 24),
+      CommandLength("OPTION", number: 0x87, minimum: 24, byteCount: 24),
+      CommandLength("VFIO_IOAS", number: 0x88, minimum: 12, byteCount: 12),
+      CommandLength("GET_HW_INFO", number: 0x8a, minimum: 32, byteCount: 40),
+      CommandLength("IOAS_MAP_FILE", number: 0x8f, minimum: 40, byteCount: 40),
+      CommandLength("IOAS_CHANGE_PROCESS", number: 0x92, minimum: 8, byteCount: 8),
+      CommandLength("IOAS_NOIOMMU_GET_PA", number: 0x95, minimum: 40, byteCount: 40),
     ]
 
     /// Older and newer callers than the kernel: what is too short is refused, and what is longer must end in zeros.
     @Test(arguments: commands)
-    func commandLength(_ command: Command) throws {
+    func commandLength(_ command: CommandLength) throws {
       let context = try IOMMUFDContext()
       func answer(_ size: Int, tail: UInt8 = 0) -> CInt {
-        Self.refusal(command.number, byteCount: command.byteCount, claiming: size, tail: tail, in: context)
+        command.answer(claiming: size, tail: tail, in: context)
       }
       #expect(answer(command.minimum - 1) == -Errno.invalidArgument.rawValue)
       #expect(answer(command.byteCount + 1, tail: 1) == -Errno.argListTooLong.rawValue)

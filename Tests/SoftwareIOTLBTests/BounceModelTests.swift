@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import DMACore
-import Glibc
 import SoftwareIOTLB
+import TestSupport
 import Testing
 
 /// A window against a model that knows each byte of both sides.
@@ -20,9 +20,9 @@ import Testing
     private static let stepCount = 60_000
   #endif
 
-  @Test(arguments: BounceSeed.all)
+  @Test(arguments: SeededNumbers.seeds("BOUNCE_SEED"))
   func agreesWithAModel(seed: UInt64) throws {
-    var numbers = BounceSeed(seed)
+    var numbers = SeededNumbers(seed)
     let domain = try IOTLBDomain(.small)
     let view = try IOTLBView(of: domain)
     var window = try domain.lendWindow(byteCount: 10 * 4096)
@@ -59,7 +59,8 @@ import Testing
   }
 
   private func map(
-    _ window: inout BounceWindow, _ mappings: inout [Mapping], _ numbers: inout BounceSeed, _ comment: Comment
+    _ window: inout BounceWindow, _ mappings: inout [Mapping], _ numbers: inout SeededNumbers,
+    _ comment: Comment
   ) throws {
     let byteCount = Int.random(in: 1...(Bool.random(using: &numbers) ? 300 : 9000), using: &numbers)
     let offset = Int.random(in: 0..<4096, using: &numbers)
@@ -80,7 +81,7 @@ import Testing
   }
 
   private func sync(
-    _ window: borrowing BounceWindow, _ mapping: inout Mapping, _ numbers: inout BounceSeed,
+    _ window: borrowing BounceWindow, _ mapping: inout Mapping, _ numbers: inout SeededNumbers,
     _ comment: Comment
   ) throws {
     let start = Int.random(in: 0..<mapping.slot.byteCount, using: &numbers)
@@ -96,7 +97,7 @@ import Testing
   }
 
   private func transfer(
-    _ view: IOTLBView, _ mapping: inout Mapping, _ numbers: inout BounceSeed, _ comment: Comment
+    _ view: IOTLBView, _ mapping: inout Mapping, _ numbers: inout SeededNumbers, _ comment: Comment
   ) throws {
     let start = Int.random(in: 0..<mapping.slot.byteCount, using: &numbers)
     let bytes = start..<Int.random(in: start + 1...mapping.slot.byteCount, using: &numbers)
@@ -116,29 +117,5 @@ import Testing
 
   private func pages(_ slot: BounceSlot) -> ClosedRange<UInt64> {
     slot.iova.rawValue >> 12...(slot.iova.rawValue + UInt64(slot.byteCount) - 1) >> 12
-  }
-}
-
-/// Where random tests begin: `BOUNCE_SEED=7` repeats a run whose seed was printed.
-struct BounceSeed: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(_ seed: UInt64) { state = seed }
-
-  /// One that is always the same, and one that is new each time, or the one that the environment asks for.
-  static let all: [UInt64] = {
-    let wanted = unsafe getenv("BOUNCE_SEED").flatMap { unsafe UInt64(String(cString: $0)) }
-    let seeds = wanted.map { [$0] } ?? [1, UInt64.random(in: 2 ... .max)]
-    print("Bounce tests: seeds \(seeds); repeat one with BOUNCE_SEED=\(seeds[seeds.count - 1])")
-    return seeds
-  }()
-
-  /// splitmix64: the same numbers from the same seed, on every machine.
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var value = state
-    value = (value ^ value >> 30) &* 0xbf58_476d_1ce4_e5b9
-    value = (value ^ value >> 27) &* 0x94d0_49bb_1331_11eb
-    return value ^ value >> 31
   }
 }

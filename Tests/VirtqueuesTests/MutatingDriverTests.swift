@@ -26,7 +26,7 @@ struct MutatingDriverTests {
   ) throws -> (chains: Int, errors: Int) {
     let stop = Stop()
     var counts = (chains: 0, errors: 0)
-    var random = QueueSeed(3)
+    var random = SeededNumbers(3)
     try inParallel(&random) { random in
       while !stop.flag.load(ordering: .relaxed) { ring.scribble(&random) }
     } here: {
@@ -68,7 +68,7 @@ struct MutatingDriverTests {
 
 extension RawRing {
   /// Writes one plausible thing: a descriptor, of the ring or a table, a head, an index, or one of their parts alone.
-  func scribble(_ random: inout QueueSeed) {
+  func scribble(_ random: inout SeededNumbers) {
     let number = random.next()
     let index = Int(number & 7)
     let address: UInt64 =

@@ -76,7 +76,7 @@ struct SleepingExchange: QueueScenario {
   private static func serve<Device: DeviceSide & ~Copyable>(
     _ device: inout Device, _ memory: RingMemory, _ chainCount: Int, _ wires: Wires
   ) throws(QueueError) {
-    var random = QueueSeed(1)
+    var random = SeededNumbers(1)
     var done = 0
     while done < chainCount {
       if random.next() & 1 == 0 { device.disarmKicks() }
@@ -97,7 +97,7 @@ struct SleepingExchange: QueueScenario {
   ) throws {
     let piece = QueueSegment(iova: IOVA(0x1000), byteCount: 8, isWritable: true)
     let pieces = [[piece], [piece, piece], [piece, piece, piece]]
-    var random = QueueSeed(2)
+    var random = SeededNumbers(2)
     var (added, returned) = (0, 0)
     while returned < chainCount {
       if random.next() & 1 == 0 { driver.disarmInterrupts() }

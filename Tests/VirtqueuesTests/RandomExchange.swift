@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import DMACore
+import TestSupport
 import Testing
 import Virtqueues
 
@@ -9,7 +10,7 @@ struct RandomExchange: QueueScenario {
   let kind: QueueKind
   let seed: UInt64
   let steps: Int
-  private var random: QueueSeed
+  private var random: SeededNumbers
 
   private var nextToken: UInt64 = 0
   private var pieces: [UInt64: [QueueSegment]] = [:]
@@ -32,7 +33,7 @@ struct RandomExchange: QueueScenario {
     self.kind = kind
     self.seed = seed
     self.steps = steps
-    random = QueueSeed(seed)
+    random = SeededNumbers(seed)
   }
 
   mutating func run<Driver: DriverSide & ~Copyable, Device: DeviceSide & ~Copyable>(
