@@ -206,6 +206,12 @@ let package = Package(
       name: "VirtqueueLoops",
       dependencies: ["LoopMeasurement", "CTwinsVirtqueues", "Virtqueues", "DMACore", "CMMIO"],
       path: "Benchmarks/Virtqueues", exclude: ["README.md"], swiftSettings: strict),
+    // What finding a driver's address costs; Benchmarks/IOTLB/run counts.
+    .target(name: "CTwinsIOTLB", path: "Benchmarks/CTwins-IOTLB"),
+    .executableTarget(
+      name: "IOTLBLoops",
+      dependencies: ["LoopMeasurement", "CTwinsIOTLB", "VDUSE", "DMACore", "LinuxHandles", "CLinuxABI"],
+      path: "Benchmarks/IOTLB", exclude: ["README.md", "run"], swiftSettings: strict),
     // What a command costs the NVMe driver; Benchmarks/NVMe/run counts.
     .target(
       name: "CTwinsNVMe", dependencies: ["COpening", "CLinuxABI"], path: "Benchmarks/CTwins-NVMe"),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE 1
+#include "abi_stat.h"
 #include "abi_syscalls.h"
 
 #include <arpa/inet.h>
@@ -15,6 +16,12 @@ int abi_poll_readable(int fd, int64_t nanoseconds) {
   struct pollfd entry = {.fd = fd, .events = POLLIN, .revents = 0};
   struct timespec limit = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};
   return abi_result(ppoll(&entry, 1, &limit, NULL));
+}
+
+int abi_open_direct(const char *path, int flags) { return abi_open(path, flags | O_DIRECT); }
+
+int abi_statx(int fd, uint32_t mask, struct abi_statx *facts) {
+  return (int)abi_result64(syscall(SYS_statx, fd, "", AT_EMPTY_PATH, mask, facts));
 }
 
 int abi_punch_hole(int fd, uint64_t offset, uint64_t count) {

@@ -4,24 +4,42 @@ import SystemPackage
 
 /// A file, or a block device, whose bytes are a disk's.
 public final class DiskImage: Sendable {
-  private let file: OwnedDescriptor
+  private let storage: any DiskStorage
   /// Whether nothing is written.
   public let isReadOnly: Bool
   /// How many sectors of 512 bytes it has; the rest of a file of another length is not seen.
   public let sectorCount: UInt64
 
   /// Opens an image.
-  /// - Throws: `KernelError` for `open` and `lseek`; `EINVAL` for a file without a whole sector.
-  public init(path: String, isReadOnly: Bool = false) throws(KernelError) {
-    let file = try OwnedDescriptor.open(path, for: isReadOnly ? .read : .readWrite)
+  /// - Parameters:
+  ///   - isDirect: Past the page cache: what the driver reads and writes is not kept in memory here as well.
+  ///   - alignment: What that needs; nil for what the file system says.
+  /// - Throws: `KernelError` for `open` and `lseek`; `EINVAL` for a file without a whole sector. With `isDirect` also for
+  ///   `statx` and `mmap`; `EINVAL` where the file system has no direct I/O.
+  public init(
+    path: String, isReadOnly: Bool = false, isDirect: Bool = false, alignment: DirectAlignment? = nil
+  ) throws(KernelError) {
+    let access: FileAccess = isReadOnly ? .read : .readWrite
+    let file = try OwnedDescriptor.open(path, for: access)
     sectorCount = try file.byteCount / UInt64(BlockProtocol.sectorByteCount)
     guard sectorCount > 0 else {
       throw KernelError(
         operation: "open", errno: .invalidArgument, subject: path,
         remedy: "a disk has at least 512 bytes: truncate -s 64M \(path)")
     }
-    self.file = file
+    storage =
+      isDirect
+      ? try DirectStorage(path: path, access: access, alignment: alignment) : CachedStorage(file)
     self.isReadOnly = isReadOnly
+  }
+
+  /// Makes a disk that forgets what is written and reads nothing: to measure what is left without an image.
+  /// - Parameter byteCount: Of which whole sectors are seen; at least one.
+  public init(nullByteCount byteCount: UInt64) {
+    sectorCount = byteCount / UInt64(BlockProtocol.sectorByteCount)
+    precondition(sectorCount > 0, "a disk has at least 512 bytes")
+    storage = NullStorage()
+    isReadOnly = false
   }
 
   /// Whether a range lies on the disk.
@@ -30,42 +48,51 @@ public final class DiskImage: Sendable {
     return rest == 0 && sector <= sectorCount && UInt64(count) <= sectorCount - sector
   }
 
-  func read(into parts: inout MemoryParts, at sector: UInt64) throws(KernelError) {
-    try file.read(into: &parts, atFileOffset: sector * UInt64(BlockProtocol.sectorByteCount))
+  package func read(into parts: inout MemoryParts, at sector: UInt64) throws(KernelError) {
+    try storage.read(into: &parts, at: Self.offset(sector))
   }
 
-  func write(_ parts: inout MemoryParts, at sector: UInt64) throws(KernelError) {
-    try file.write(&parts, atFileOffset: sector * UInt64(BlockProtocol.sectorByteCount))
+  package func write(_ parts: inout MemoryParts, at sector: UInt64) throws(KernelError) {
+    try storage.write(&parts, at: Self.offset(sector))
   }
 
-  func flush() throws(KernelError) { try file.synchronizeData() }
+  package func flush() throws(KernelError) { try storage.flush() }
 
   /// A wish, which a file system without holes need not grant.
   func discard(sector: UInt64, byteCount: Int) throws(KernelError) {
     do throws(KernelError) {
-      try file.deallocate(atFileOffset: sector * 512, byteCount: UInt64(byteCount))
+      try storage.deallocate(at: Self.offset(sector), byteCount: byteCount)
     } catch {
       guard error.errno == .notSupportedOnSocket else { throw error }
     }
   }
 
   /// Makes a range zeroes: as a hole where that is allowed, and by writing where the file system does not help.
-  func zero(sector: UInt64, byteCount: Int, mayDeallocate: Bool) throws(KernelError) {
-    let offset = sector * UInt64(BlockProtocol.sectorByteCount)
+  package func zero(sector: UInt64, byteCount: Int, mayDeallocate: Bool) throws(KernelError) {
+    let offset = Self.offset(sector)
     do throws(KernelError) {
       if mayDeallocate {
-        try file.deallocate(atFileOffset: offset, byteCount: UInt64(byteCount))
+        try storage.deallocate(at: offset, byteCount: byteCount)
       } else {
-        try file.zero(atFileOffset: offset, byteCount: UInt64(byteCount))
+        try storage.zero(at: offset, byteCount: byteCount)
       }
     } catch {
       guard error.errno == .notSupportedOnSocket else { throw error }
-      let zeroes = [UInt8](repeating: 0, count: min(byteCount, 1 << 20))
-      var done = 0
-      while done < byteCount {
-        let part = unsafe zeroes.span.bytes.extracting(0..<min(zeroes.count, byteCount - done))
-        done += try file.write(part, atFileOffset: offset + UInt64(done))
-      }
+      try writeZeroes(at: offset, byteCount: byteCount)
     }
   }
+
+  private func writeZeroes(at offset: UInt64, byteCount: Int) throws(KernelError) {
+    let zeroes = try MappedMemory.anonymous(byteCount: 1 << 20)
+    var done = 0
+    while done < byteCount {
+      let count = min(zeroes.byteCount, byteCount - done)
+      var parts = MemoryParts(capacity: 1)
+      _ = unsafe parts.append(UnsafeMutableRawBufferPointer(start: zeroes.baseAddress, count: count))
+      try storage.write(&parts, at: offset + UInt64(done))
+      done += count
+    }
+  }
+
+  private static func offset(_ sector: UInt64) -> UInt64 { sector * UInt64(BlockProtocol.sectorByteCount) }
 }

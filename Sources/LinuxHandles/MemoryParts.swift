@@ -34,6 +34,53 @@ public struct MemoryParts: ~Copyable {
     return true
   }
 
+  /// Whether each piece begins at a multiple of one number and has a multiple of another as its length.
+  ///
+  /// - Parameters:
+  ///   - address: A power of two, in bytes.
+  ///   - length: A power of two, in bytes.
+  public func areMultiples(ofAddress address: Int, length: Int) -> Bool {
+    for index in first..<end {
+      let part = unsafe parts[index]
+      guard unsafe Int(bitPattern: part.iov_base) & (address - 1) == 0,
+        unsafe Int(part.iov_len) & (length - 1) == 0
+      else { return false }
+    }
+    return true
+  }
+
+  /// Copies the first bytes out, and leaves them out of the list.
+  ///
+  /// - Parameter bytes: At most as many as all pieces have.
+  public mutating func takeFirst(into bytes: UnsafeMutableRawBufferPointer) {
+    unsafe exchange(bytes) { unsafe $1.copyMemory(from: UnsafeRawBufferPointer($0)) }
+  }
+
+  /// Overwrites the first bytes, and leaves them out of the list.
+  ///
+  /// - Parameter bytes: At most as many as all pieces have.
+  public mutating func fillFirst(from bytes: UnsafeMutableRawBufferPointer) {
+    unsafe exchange(bytes) { unsafe $0.copyMemory(from: UnsafeRawBufferPointer($1)) }
+  }
+
+  /// Hands each piece of the list to `copy` with its part of `bytes`.
+  private mutating func exchange(
+    _ bytes: UnsafeMutableRawBufferPointer,
+    _ copy: (_ piece: UnsafeMutableRawBufferPointer, _ bytes: UnsafeMutableRawBufferPointer) -> Void
+  ) {
+    precondition(bytes.count <= byteCount, "no more bytes than the pieces have")
+    var place = 0
+    while place < bytes.count {
+      let part = unsafe parts[first]
+      let count = min(unsafe Int(part.iov_len), bytes.count - place)
+      unsafe copy(
+        UnsafeMutableRawBufferPointer(start: part.iov_base, count: count),
+        UnsafeMutableRawBufferPointer(rebasing: bytes[place..<place + count]))
+      removeFirst(count)
+      place += count
+    }
+  }
+
   /// Leaves out what is done.
   fileprivate mutating func removeFirst(_ count: Int) {
     byteCount -= count

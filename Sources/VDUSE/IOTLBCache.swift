@@ -69,13 +69,21 @@ public struct IOTLBCache: ~Copyable {
   }
 
   /// As many of the bytes as are contiguous here; nil where the first of them is not mapped for this use.
-  @unsafe
+  @inlinable @inline(__always) @unsafe
   public borrowing func run(
     at start: IOVA, byteCount: Int, writable: Bool
   ) -> UnsafeMutableRawBufferPointer? {
     if let all = unsafe bytes(at: start, byteCount: byteCount, writable: writable) {
       return unsafe UnsafeMutableRawBufferPointer(start: all, count: byteCount)
     }
+    return unsafe firstRun(at: start, byteCount: byteCount, writable: writable)
+  }
+
+  /// The same where not all of them are contiguous.
+  @usableFromInline @inline(never) @unsafe
+  borrowing func firstRun(
+    at start: IOVA, byteCount: Int, writable: Bool
+  ) -> UnsafeMutableRawBufferPointer? {
     guard let first = unsafe bytes(at: start, byteCount: 1, writable: writable) else { return nil }
     // The line of the first byte is now at the front.
     let room = unsafe lines.pointee.last - start.rawValue

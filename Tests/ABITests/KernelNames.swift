@@ -11,7 +11,7 @@ enum KernelNames {
     "abi_iommufd_viommu.h": "linux/iommufd.h",
     "abi_iommufd_ioas.h": "linux/iommufd.h",
     "abi_dma_buf.h": "linux/dma-buf.h", "abi_vduse.h": "linux/vduse.h", "abi_vdpa.h": "linux/vdpa.h",
-    "abi_netlink.h": "linux/genetlink.h",
+    "abi_netlink.h": "linux/genetlink.h", "abi_stat.h": "linux/stat.h",
   ]
 
   /// Our headers that mirror none: they may not declare a structure or a number of the kernel.
@@ -47,6 +47,10 @@ enum KernelNames {
     "iommu_viommu_alloc.reserved": "__reserved",
     "iommu_veventq_alloc.reserved": "__reserved",
     "vfio_device_feature_dma_logging_control.reserved": "__reserved",
+    "statx_timestamp.reserved": "__reserved",
+    "statx.spare0": "__spare0",
+    "statx.spare2": "__spare2",
+    "statx.spare3": "__spare3",
     // A union of group_id and devid.
     "vfio_pci_dependent_device.id": "group_id",
   ]

@@ -2,6 +2,7 @@
 // The one place that knows ioctl numbers, kernel structure layouts and errno.
 #pragma once
 #include "abi_syscalls.h"
+#include "abi_stat.h"
 #include "abi_vfio.h"
 #include "abi_vfio_container.h"
 #include "abi_vfio_feature.h"

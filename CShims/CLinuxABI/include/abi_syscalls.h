@@ -27,6 +27,8 @@ ABI_INLINE int abi_open(const char *path, int flags) { return abi_result(open(pa
 ABI_INLINE int abi_create(const char *path, int flags, unsigned mode) {
   return abi_result(open(path, flags | O_CREAT | O_CLOEXEC, mode));
 }
+/// Past the page cache (O_DIRECT). Out of line: that is a GNU extension.
+int abi_open_direct(const char *path, int flags);
 /// Linux releases the descriptor even when close is interrupted: trying again would close someone else's.
 ABI_INLINE int abi_close(int fd) {
   int result = abi_result(close(fd));

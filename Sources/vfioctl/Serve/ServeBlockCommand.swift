@@ -17,7 +17,14 @@ struct ServeBlockCommand: ParsableCommand {
       """)
 
   @Option(help: "The image: a file or a block device.")
-  var file: String
+  var file: String?
+  @Option(
+    help: ArgumentHelp(
+      "In place of an image: a disk of so many bytes that forgets what is written, to measure with.",
+      valueName: "bytes"))
+  var null: UInt64?
+  @Flag(help: "Read and write the image past the page cache (O_DIRECT).")
+  var direct = false
   @Option(help: "The device's name on the vdpa bus.")
   var name = "disk0"
   @Flag(help: "Write nothing; the driver sees a disk that cannot be written.")
@@ -32,6 +39,11 @@ struct ServeBlockCommand: ParsableCommand {
   var log: String?
 
   func validate() throws {
+    guard (file == nil) != (null == nil) else { throw ValidationError("either --file or --null is needed") }
+    guard null.map({ $0 >= 512 }) ?? true else { throw ValidationError("--null is 512 at least") }
+    guard null == nil || !(direct || readOnly) else {
+      throw ValidationError("--direct and --read-only are of an image")
+    }
     guard (1...64).contains(queues) else { throw ValidationError("--queues is 1 to 64") }
     guard (4...1024).contains(queueSize), queueSize & (queueSize - 1) == 0 else {
       throw ValidationError("--queue-size is a power of two, 4 to 1024")
@@ -41,7 +53,12 @@ struct ServeBlockCommand: ParsableCommand {
   func run() throws {
     try reportingFailures {
       let end = EndSignals()
-      let image = try DiskImage(path: file, isReadOnly: readOnly)
+      let image =
+        if let file {
+          try DiskImage(path: file, isReadOnly: readOnly, isDirect: direct)
+        } else {
+          DiskImage(nullByteCount: null ?? 0)
+        }
       let service = BlockService(image, identity: name, queueCount: queues, queueSize: queueSize)
       let disk = try PresentedDevice(
         service.description(name: name), service, queueSize: service.maximumQueueSize,
@@ -55,7 +72,8 @@ struct ServeBlockCommand: ParsableCommand {
         throw error
       }
       print(
-        "serving \(file) as \(name): \(image.sectorCount) sectors, \(disk.isRecovered ? "resumed" : "new")")
+        "serving \(file ?? "nothing") as \(name): \(image.sectorCount) sectors, \(disk.isRecovered ? "resumed" : "new")"
+      )
       StandardOutput.flush()
       end.wait()
       try disk.remove()

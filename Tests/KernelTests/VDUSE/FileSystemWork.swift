@@ -68,8 +68,11 @@ final class FileSystemWork {
 
   func writeAndVerify() throws {
     for round in 1...2 as ClosedRange<UInt32> {
+      // Of a gigabyte each takes minutes, and the lab takes a guest that is silent for one that hangs.
       try write(round: round)
+      print("round \(round) of \(blockCount) blocks is written")
       try verify()
+      print("and read back")
     }
   }
 
