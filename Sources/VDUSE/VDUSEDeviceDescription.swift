@@ -28,6 +28,8 @@ public enum VirtioFeature {
   public static let version1: UInt64 = 1 << 32
   /// Addresses are those of an IOMMU, here of VDUSE's IOTLB.
   public static let accessPlatform: UInt64 = 1 << 33
+  /// Queues are packed rings.
+  public static let packedRing: UInt64 = 1 << 34
 }
 
 /// What a VDUSE device is to be: all that `VDUSE_CREATE_DEV` takes.

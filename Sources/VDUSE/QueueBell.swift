@@ -2,17 +2,21 @@
 internal import CLinuxABI
 internal import LinuxHandles
 
-/// The counter on which a queue's thread sleeps: the driver's kicks and the orders of the control thread wake it.
+/// The counter on which a queue's thread sleeps: the driver's kicks, the orders of the control thread, and a service that
+/// has something for the queue ring it.
 ///
 /// Not an `EventFD`, since reading this one blocks: sleeping and taking the count are one call.
-struct QueueKick: ~Copyable, Sendable {
+public final class QueueBell: Sendable {
   let descriptor: OwnedDescriptor
 
   init() throws(KernelError) {
     descriptor = OwnedDescriptor(adopting: try kernelCall("eventfd") { abi_eventfd(0, 0) })
   }
 
-  /// Sleeps until it is woken; at once where it was since the last time.
+  /// Wakes the queue's thread; from any thread, and at no other cost where it is awake.
+  public func ring() { EventFD.wake(descriptor.rawValue) }
+
+  /// Sleeps until it is rung; not at all where it was since the last time.
   func wait() {
     let fd = descriptor.rawValue
     var count: UInt64 = 0
@@ -27,6 +31,4 @@ struct QueueKick: ~Copyable, Sendable {
       wait()
     }
   }
-
-  func wake() { EventFD.wake(descriptor.rawValue) }
 }
