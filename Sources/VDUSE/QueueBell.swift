@@ -25,10 +25,13 @@ public final class QueueBell: Sendable {
   }
 
   /// As the other one, for a while.
-  func wait(for limit: Duration) {
+  /// - Returns: Whether it was rung.
+  @discardableResult
+  package func wait(for limit: Duration) -> Bool {
     let (seconds, attoseconds) = limit.components
-    if abi_poll_readable(descriptor.rawValue, seconds * 1_000_000_000 + attoseconds / 1_000_000_000) > 0 {
-      wait()
-    }
+    let nanoseconds = seconds * 1_000_000_000 + attoseconds / 1_000_000_000
+    guard abi_poll_readable(descriptor.rawValue, nanoseconds) > 0 else { return false }
+    wait()
+    return true
   }
 }

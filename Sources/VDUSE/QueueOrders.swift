@@ -22,7 +22,7 @@ package final class QueueOrders: Sendable {
   }
 
   /// The number of the newest order.
-  var newest: UInt64 { given.load(ordering: .acquiring) }
+  package var newest: UInt64 { given.load(ordering: .acquiring) }
 
   /// Notes that all orders up to one are obeyed.
   func obey(_ number: UInt64) { obeyed.store(number, ordering: .releasing) }

@@ -48,13 +48,19 @@ struct QueueRing: ~Copyable {
   }
 
   mutating func take(through memory: borrowing IOTLBCache) throws(QueueError) -> QueueChain? {
-    if !isPacked { return try split!.take(through: memory) }
-    return try packed!.take(through: memory)
+    if isPacked { return try packed?.take(through: memory) }
+    return try split?.take(through: memory)
   }
 
   func segment(_ index: Int) -> QueueSegment {
-    if !isPacked { return split!.segment(index) }
-    return packed!.segment(index)
+    switch split {
+    case .some(let queue): return queue.segment(index)
+    case .none: break
+    }
+    switch packed {
+    case .some(let queue): return queue.segment(index)
+    case .none: preconditionFailure("one of the two is there")
+    }
   }
 
   mutating func undoTake(_ chain: QueueChain) {
@@ -66,22 +72,16 @@ struct QueueRing: ~Copyable {
   mutating func resume(_ chain: QueueChain) throws(QueueError) { try packed?.resume(chain) }
 
   mutating func complete(_ chain: QueueChain, writtenByteCount: UInt32) {
-    if !isPacked { return split!.complete(chain, writtenByteCount: writtenByteCount) }
-    packed!.complete(chain, writtenByteCount: writtenByteCount)
+    split?.complete(chain, writtenByteCount: writtenByteCount)
+    packed?.complete(chain, writtenByteCount: writtenByteCount)
   }
 
-  mutating func publish() -> Bool {
-    if !isPacked { return split!.publish() }
-    return packed!.publish()
-  }
+  mutating func publish() -> Bool { (isPacked ? packed?.publish() : split?.publish()) == true }
 
   mutating func disarmKicks() {
     split?.disarmKicks()
     packed?.disarmKicks()
   }
 
-  mutating func armKicks() -> Bool {
-    if !isPacked { return split!.armKicks() }
-    return packed!.armKicks()
-  }
+  mutating func armKicks() -> Bool { (isPacked ? packed?.armKicks() : split?.armKicks()) == true }
 }

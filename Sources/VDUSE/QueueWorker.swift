@@ -34,15 +34,6 @@ final class QueueWorker: Sendable {
     case broken
   }
 
-  /// Where to begin with a queue.
-  private struct Start {
-    let place: QueuePlace
-    /// Whether a process before this one served it.
-    var isRecovering = false
-    /// What that one did, and the driver was not shown: of a packed ring.
-    var done: [InFlightLog.Entry] = []
-  }
-
   let index: Int
   private let served: ServedDevice
   private let iotlb: IOTLB
@@ -121,7 +112,15 @@ final class QueueWorker: Sendable {
       let info = try served.device.queueInfo(index, isPacked: isPacked)
       guard info.isReady || target.isKnownReady, let areas = QueueAreas(info, isPacked: isPacked, memory)
       else { return .early }
-      guard let start = place.map({ Start(place: $0) }) ?? start(areas, target, info.state) else {
+      let known = place.map { QueueStart(place: $0) }
+      guard
+        let start = known
+          ?? QueueStart(
+            ofQueue: index, areas, info.state, served.log, isRecovering: target.isRecovering)
+      else {
+        served.report(
+          "queue \(index): the log of the server before does not tell where its packed ring is; it needs a reset"
+        )
         return .broken
       }
       return serve(areas, from: start, until: number, target, &place, memory)
@@ -131,40 +130,8 @@ final class QueueWorker: Sendable {
     }
   }
 
-  /// Where to begin with a queue that this process has not served since it was started.
-  /// - Parameter state: What the driver set.
-  /// - Returns: Nil where nobody knows, which is reported.
-  private func start(_ areas: QueueAreas, _ target: Target, _ state: VDUSEQueueState) -> Start? {
-    if target.isRecovering {
-      if !areas.isPacked {
-        // Chains are given back in order, so that those after the used index are all that is left to do.
-        let used = SplitQueueDevice.publishedUsedIndex(of: areas.device)
-        return Start(place: QueuePlace(availableIndex: used, usedIndex: used), isRecovering: true)
-      }
-      if let log = served.log, let recovery = PackedRecovery(log, ofQueue: index, areas) {
-        return Start(place: recovery.place, isRecovering: true, done: recovery.done)
-      }
-      // With a log that is complete and does not know the queue, it was never served.
-      guard let log = served.log, log.isComplete, log.published(ofQueue: index) == nil else {
-        served.report(
-          "queue \(index): how far a packed ring was is not in the log of the server before; it needs a reset"
-        )
-        return nil
-      }
-    }
-    let place =
-      areas.isPacked
-      ? QueuePlace(state, chainCount: 0)
-      : QueuePlace(
-        availableIndex: state.availableIndex,
-        usedIndex: SplitQueueDevice.publishedUsedIndex(of: areas.device))
-    served.log?.clear(queue: index)
-    if areas.isPacked { served.log?.notePublished(place, ofQueue: index) }
-    return Start(place: place)
-  }
-
   private func serve(
-    _ areas: QueueAreas, from start: Start, until number: UInt64, _ target: Target,
+    _ areas: QueueAreas, from start: QueueStart, until number: UInt64, _ target: Target,
     _ place: inout QueuePlace?, _ memory: consuming IOTLBCache
   ) -> Outcome {
     do throws(QueueError) {

@@ -8,6 +8,8 @@ public import Virtqueues
 public struct ServedQueue: ~Copyable {
   /// Which one of the device's it is.
   public let index: Int
+  /// How many entries its ring has.
+  public let size: Int
   /// What the driver chose.
   public let features: UInt64
   /// Finds the driver's memory; what it gives out is valid until ``VirtioService/serve(_:)`` returns.
@@ -38,7 +40,7 @@ public struct ServedQueue: ~Copyable {
     owesInterrupt: Bool, interrupt: @escaping () -> Bool
   ) throws(QueueError) {
     ring = try QueueRing(areas, features: features, state: place.state)
-    (self.index, self.features) = (index, features)
+    (self.index, size, self.features) = (index, areas.size, features)
     self.memory = memory
     (self.orders, self.order, self.log, self.interrupt) = (orders, order, log, interrupt)
     debt = InterruptDebt(isOwed: owesInterrupt)
@@ -81,7 +83,9 @@ public struct ServedQueue: ~Copyable {
     returnedCount += 1
   }
 
-  /// Ends a chain: the earliest one that was taken and is not complete. The driver sees it after ``publish()``.
+  /// Ends a chain: the earliest one that was taken and is not complete.
+  ///
+  /// The driver sees it after ``publish()``.
   /// - Parameter writtenByteCount: How many bytes were written, from the first writable one on without a gap.
   public mutating func complete(_ chain: QueueChain, writtenByteCount: UInt32) {
     precondition(
