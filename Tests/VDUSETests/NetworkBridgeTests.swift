@@ -175,6 +175,22 @@ import Virtqueues
     }
   }
 
+  @Test func aFrameThatIsAwaitedRingsTheBell() throws {
+    let (a, b) = try Self.sides()
+    let bell = b.receiving.orders.bell
+    for token in 0..<4 { #expect(b.receiving.offer(token, writable: 2048)) }
+    for _ in 0..<2 {
+      #expect(try b.receiver.serve(by: b.port) == .bell)
+      #expect(!bell.wait(for: .zero))
+      try send([Self.packet(60)], from: a)
+      #expect(bell.wait(for: .zero))
+      try send([Self.packet(61)], from: a)
+      #expect(!bell.wait(for: .zero), "its thread is awake")
+    }
+    #expect(try b.receiver.serve(by: b.port) == .bell)
+    #expect(try b.receiving.takeAllUsed().count == 4)
+  }
+
   /// Two threads: frames come in order, and none is lost that is not counted.
   @Test func framesComeInOrderBetweenThreads() throws {
     let bridge = NetworkBridge(MACAddress(for: "a"), MACAddress(for: "b"))
@@ -193,8 +209,12 @@ import Virtqueues
             let used = unsafe try b.receiving.takeAllUsed()
             free += used.map(\.token)
             received.withLock { $0 += used.map { Int($0.bytes[26]) << 8 | Int($0.bytes[27]) } }
-            if need == .bell, isOver.load(ordering: .acquiring) { return }
-            if need == .bell { _ = unsafe b.receiving.orders.bell.wait(for: .milliseconds(100)) }
+            if need != .bell { continue }
+            if isOver.load(ordering: .acquiring) { return }
+            // Long beyond any pause between two frames: it is the bell that ends it.
+            let isRung = unsafe b.receiving.orders.bell.wait(for: .seconds(60))
+            #expect(isRung)
+            if !isRung { return }
           }
         } catch { Issue.record(error) }
       }
