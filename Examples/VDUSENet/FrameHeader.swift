@@ -50,6 +50,13 @@ struct FrameHeader {
     for index in 0..<10 { unsafe packet[index] = 0 }
   }
 
+  /// Makes the frame one for its sender, from its receiver; it has both addresses.
+  func exchangeAddresses() {
+    for index in Self.byteCount..<Self.byteCount + MACAddress.byteCount {
+      unsafe packet.swapAt(index, index + MACAddress.byteCount)
+    }
+  }
+
   /// Says in how many buffers the frame comes.
   func setBufferCount(_ count: Int) {
     unsafe packet[10] = UInt8(truncatingIfNeeded: count)

@@ -2,6 +2,8 @@
 
 /// The address of a network interface: six bytes, written as `02:00:00:00:00:01`.
 public struct MACAddress: Hashable, Sendable, LosslessStringConvertible {
+  static let byteCount = 6
+
   /// The bytes, as they are sent.
   public let bytes: [UInt8]
 
@@ -16,7 +18,9 @@ public struct MACAddress: Hashable, Sendable, LosslessStringConvertible {
   public init?(_ description: String) {
     let parts = description.split(separator: ":", omittingEmptySubsequences: false)
     let bytes = parts.compactMap { $0.count == 2 ? UInt8($0, radix: 16) : nil }
-    guard parts.count == 6, bytes.count == 6, bytes[0] & 1 == 0, bytes.contains(where: { $0 != 0 }) else {
+    guard parts.count == Self.byteCount, bytes.count == Self.byteCount, bytes[0] & 1 == 0,
+      bytes.contains(where: { $0 != 0 })
+    else {
       return nil
     }
     self.bytes = bytes

@@ -16,10 +16,23 @@ public final class NetworkPort: VirtioService {
   private let offersPackedRings: Bool
   private let outgoing: FramePath
   private let incoming: FramePath
+  /// Whether frames go back to where they came from.
+  private let isEcho: Bool
+
+  /// Makes an interface that receives what it sends, with the two addresses of each frame exchanged.
+  /// - Parameters: As of ``NetworkBridge``.
+  public convenience init(
+    echoing address: MACAddress, mtu: Int = 1500, queueSize: Int = 256, offersPackedRings: Bool = false
+  ) {
+    let path = FramePath()
+    self.init(
+      address, mtu: mtu, queueSize: queueSize, offersPackedRings, sending: path, receiving: path, isEcho: true
+    )
+  }
 
   init(
     _ address: MACAddress, mtu: Int, queueSize: Int, _ offersPackedRings: Bool,
-    sending outgoing: FramePath, receiving incoming: FramePath
+    sending outgoing: FramePath, receiving incoming: FramePath, isEcho: Bool = false
   ) {
     precondition(NetworkProtocol.mtuRange.contains(mtu), "an MTU that drivers take")
     self.address = address
@@ -27,6 +40,7 @@ public final class NetworkPort: VirtioService {
     maximumQueueSize = queueSize
     self.offersPackedRings = offersPackedRings
     (self.outgoing, self.incoming) = (outgoing, incoming)
+    self.isEcho = isEcho
   }
 
   /// What became of the frames that its driver sent.
@@ -92,6 +106,7 @@ public final class NetworkPort: VirtioService {
         counters.malformed.add(1, ordering: .relaxed)
         return false
       }
+      if isEcho { unsafe FrameHeader(unsafeStartOf: packet).exchangeAddresses() }
       counters.forwarded.add(1, ordering: .relaxed)
       counters.forwardedBytes.add(frameByteCount, ordering: .relaxed)
       return true

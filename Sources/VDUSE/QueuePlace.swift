@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Virtqueues
 
 /// How far a queue is between two chains.
 package struct QueuePlace: Hashable, Sendable {

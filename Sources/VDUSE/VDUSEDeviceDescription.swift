@@ -131,7 +131,8 @@ extension VDUSEDeviceDescription {
     case .fileExists:
       "the name is taken: choose another, or take it away with vfioctl serve remove \(name)"
     case .notPermitted: "a network device needs CAP_NET_ADMIN: run as root"
-    case .invalidArgument: objection(apiVersion)
+    // What nothing is wrong with: kernels before knew block devices alone.
+    case .invalidArgument: objection(apiVersion) ?? "this kernel's VDUSE has no such device, newer ones do"
     default: nil
     }
   }

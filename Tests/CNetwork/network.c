@@ -120,12 +120,38 @@ int network_ping(uint32_t address, int byteCount, int milliseconds) {
   return outcome;
 }
 
-int network_send_frame(const char *interface, const void *frame, int byteCount) {
-  int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+int network_echo(const char *interface, int byteCount, int milliseconds) {
+  // A type that is nobody's: 0x88b5, for experiments.
+  uint8_t sent[65536] = {2, 'e', 'c', 'h', 'o', '!', [12] = 0x88, [13] = 0xb5}, got[65536];
+  if (byteCount < 14 || byteCount > (int)sizeof sent) return -EINVAL;
+  for (int i = 14; i < byteCount; i++) sent[i] = (uint8_t)(i * 11 + byteCount);
+  int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(0x88b5));
   if (fd < 0) return -errno;
-  struct sockaddr_ll place = {
-      .sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(interface), .sll_halen = 6};
-  int outcome = result(sendto(fd, frame, (size_t)byteCount, 0, (struct sockaddr *)&place, sizeof place));
+  struct ifreq request = {0};
+  strncpy(request.ifr_name, interface, IFNAMSIZ - 1);
+  int outcome = result(ioctl(fd, SIOCGIFHWADDR, &request));
+  memcpy(sent + 6, request.ifr_hwaddr.sa_data, 6);
+  struct sockaddr_ll place = {.sll_family = AF_PACKET,
+                              .sll_protocol = htons(0x88b5),
+                              .sll_ifindex = (int)if_nametoindex(interface),
+                              .sll_halen = 6};
+  if (outcome >= 0) outcome = result(bind(fd, (struct sockaddr *)&place, sizeof place));
+  if (outcome >= 0) outcome = result(send(fd, sent, (size_t)byteCount, 0));
+  int64_t end = now() + milliseconds;
+  while (outcome >= 0) {
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    int64_t left = end - now();
+    if (left <= 0 || poll(&wait, 1, (int)left) <= 0) {
+      outcome = -ETIME;
+      break;
+    }
+    ssize_t count = recv(fd, got, sizeof got, 0);
+    if (count < 14 || memcmp(got + 6, sent, 6) != 0) continue;
+    outcome = count == byteCount && memcmp(got, sent + 6, 6) == 0 && memcmp(got + 12, sent + 12, (size_t)byteCount - 12) == 0
+                  ? 0
+                  : -EBADMSG;
+    break;
+  }
   close(fd);
   return outcome;
 }

@@ -175,6 +175,18 @@ import Virtqueues
     }
   }
 
+  @Test func anEchoComesBackToItsSender() throws {
+    let side = try Side(
+      NetworkPort(echoing: MACAddress(for: "a")), isPacked: false, features: Self.mergedBuffers)
+    let packet = Self.packet(60)
+    try send([packet], from: side)
+    #expect(side.receiving.offer(0, writable: 2048))
+    #expect(try side.receiver.serve(by: side.port) == .bell)
+    let bytes = try #require(try side.receiving.takeUsed()).bytes
+    #expect(bytes[12..<18] == packet[18..<24] && bytes[18..<24] == packet[12..<18])
+    #expect(bytes[24...] == packet[24...])
+  }
+
   @Test func aFrameThatIsAwaitedRingsTheBell() throws {
     let (a, b) = try Self.sides()
     let bell = b.receiving.orders.bell

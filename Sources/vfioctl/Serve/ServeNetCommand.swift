@@ -5,11 +5,11 @@ internal import LinuxHandles
 internal import VDUSE
 internal import VDUSENet
 
-/// The command `vfioctl serve net [A B]`.
+/// The command `vfioctl serve net [A B]`, or `vfioctl serve net --echo [A]`.
 struct ServeNetCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "net",
-    abstract: "Serve two network interfaces, each of which receives what the other one sends.",
+    abstract: "Serve two network interfaces, each of which receives what the other one sends, or an echo.",
     discussion: """
       Runs until SIGINT or SIGTERM, then takes the interfaces away and says what became of their frames. A server that was \
       killed leaves them in place, without a link between them: the same command goes on with them.
@@ -20,8 +20,10 @@ struct ServeNetCommand: ParsableCommand {
         ip -n left link set eth1 up; ip -n right link set eth2 up; ip netns exec left ping 10.0.0.2
       """)
 
-  @Argument(help: "The devices' names on the vdpa bus.")
-  var names = ["net0", "net1"]
+  @Argument(help: "The devices' names on the vdpa bus. (default: net0 net1)")
+  var names: [String] = []
+  @Flag(help: "Serve one interface, which receives what it sends, with source and destination exchanged.")
+  var echo = false
   @Option(help: "The most bytes of a frame without its Ethernet header: 68 to 65535.")
   var mtu = 1500
   @Option(help: "How many entries each queue has at most: a power of two.")
@@ -35,8 +37,8 @@ struct ServeNetCommand: ParsableCommand {
   @OptionGroup var output: OutputOptions
 
   func validate() throws {
-    guard names.count == 2, names[0] != names[1] else {
-      throw ValidationError("two interfaces have two names")
+    guard names.isEmpty || Set(names).count == portCount && names.count == portCount else {
+      throw ValidationError(echo ? "one interface has one name" : "two interfaces have two names")
     }
     guard (68...65535).contains(mtu) else { throw ValidationError("--mtu is 68 to 65535") }
     guard (4...1024).contains(queueSize), queueSize & (queueSize - 1) == 0 else {
@@ -47,22 +49,35 @@ struct ServeNetCommand: ParsableCommand {
   func run() throws {
     try reportingFailures {
       let end = EndSignals()
-      let bridge = NetworkBridge(
-        MACAddress(for: names[0]), MACAddress(for: names[1]), mtu: mtu, queueSize: queueSize,
-        offersPackedRings: packed)
-      let ports = [bridge.first, bridge.second]
+      let names = names.isEmpty ? Array(["net0", "net1"].prefix(portCount)) : names
+      let ports = ports(names.map { MACAddress(for: $0) })
       var devices: [PresentedDevice] = []
       do {
         for (name, port) in zip(names, ports) { devices.append(try present(name, port)) }
       } catch {
-        remove(devices.filter { !$0.isRecovered })
+        for device in devices where !device.isRecovered { try? device.remove() }
         throw error
       }
       try tell(zip(devices, ports).map { ServedInterface($0, $1) })
       end.wait()
-      for device in devices { try device.remove() }
+      // All of them, whatever becomes of one.
+      let ends = devices.map { device in Result { try device.remove() } }
       try tell(zip(names, ports).map { FrameReport(name: $0, sent: $1.counts) })
+      for end in ends { try end.get() }
     }
+  }
+
+  private var portCount: Int { echo ? 1 : 2 }
+
+  private func ports(_ addresses: [MACAddress]) -> [NetworkPort] {
+    if echo {
+      return [
+        NetworkPort(echoing: addresses[0], mtu: mtu, queueSize: queueSize, offersPackedRings: packed)
+      ]
+    }
+    let bridge = NetworkBridge(
+      addresses[0], addresses[1], mtu: mtu, queueSize: queueSize, offersPackedRings: packed)
+    return [bridge.first, bridge.second]
   }
 
   private func present(_ name: String, _ port: NetworkPort) throws -> PresentedDevice {
@@ -74,13 +89,11 @@ struct ServeNetCommand: ParsableCommand {
       try device.attach(to: driver)
     } catch {
       // One that was there before stays for the next attempt.
-      if !device.isRecovered { remove([device]) }
+      if !device.isRecovered { try? device.remove() }
       throw error
     }
     return device
   }
-
-  private func remove(_ devices: [PresentedDevice]) { for device in devices { try? device.remove() } }
 
   private func tell(_ records: [some Encodable & CustomStringConvertible]) throws {
     if output.json { try JSONOutput.print(records) } else { records.forEach { print($0) } }

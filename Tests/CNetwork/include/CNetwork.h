@@ -13,8 +13,9 @@ int network_move(const char *interface, int namespace);
 int network_configure(const char *interface, uint32_t address, int prefixLength);
 /// Sends an echo request with so many bytes, and waits for the answer, whose bytes must be the same; -ETIME without one.
 int network_ping(uint32_t address, int byteCount, int milliseconds);
-/// Sends a frame as it is, from an interface of this namespace.
-int network_send_frame(const char *interface, const void *frame, int byteCount);
+/// Sends a frame to a stranger from an interface of this namespace, and waits for it to come back as one from the stranger;
+/// -ETIME without one.
+int network_echo(const char *interface, int byteCount, int milliseconds);
 /// A TCP socket that listens, that accepted, that is connected.
 int network_listen(uint16_t port);
 int network_accept(int listener);

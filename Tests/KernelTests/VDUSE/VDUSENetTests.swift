@@ -129,6 +129,17 @@ extension KernelTests {
       #expect((sent["forwarded"] ?? 0) > 0 && sent["malformed"] == 0, "\(report)")
     }
 
+    @Test func anEchoComesBack() throws {
+      let server = try Server(["--echo", "--packed"], ["n0"])
+      let space = try Namespace()
+      let interface = try Namespace.interface(of: "n0")
+      try space.take("n0", NetworkPair.addresses[0])
+      for byteCount in [60, 61, 1514] {
+        try space.run("echo") { unsafe network_echo(interface, CInt(byteCount), 20_000) }
+      }
+      try server.end()
+    }
+
     @Test func withoutTheRightNothingIsMade() throws {
       try CapabilityFixture.without(.networkAdministration) {
         let scratch = try Scratch()
@@ -160,19 +171,19 @@ extension KernelTests {
       private let child: ChildProcess
       let said: String
 
-      init(_ flags: [String]) throws {
-        child = try ChildProcess(Lab.vfioctl, ["serve", "net", "n0", "n1", "--logs", "/tmp"] + flags)
+      init(_ flags: [String], _ names: [String] = ["n0", "n1"]) throws {
+        child = try ChildProcess(Lab.vfioctl, ["serve", "net", "--logs", "/tmp"] + names + flags)
         var text = ""
         // A line for each, or one array.
         while !text.hasSuffix("]\n"),
-          text.split(separator: "\n").count(where: { $0.hasPrefix("serving") }) < 2
+          text.split(separator: "\n").count(where: { $0.hasPrefix("serving") }) < names.count
         {
           let part = child.read()
           text += part
           if part.isEmpty { break }
         }
         said = text
-        try #require(text.contains("n1"), "\(text)")
+        try #require(text.contains(names[names.count - 1]), "\(text)")
       }
 
       func kill() {
