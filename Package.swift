@@ -78,6 +78,7 @@ let package = Package(
     module(
       "VDUSEBlock", path: "Examples/VDUSEBlock",
       needs: ["VDUSE", "Virtqueues", "DMACore", "LinuxHandles", system]),
+    module("VDUSENet", path: "Examples/VDUSENet", needs: ["VDUSE", "Virtqueues"]),
     module(
       "EduDriver", path: "Examples/EduDriver",
       needs: ["DriverCore", "PCIBus", "DMACore", "DeviceRegisters", "LinuxHandles"]),
@@ -107,8 +108,8 @@ let package = Package(
     .executableTarget(
       name: "vfioctl",
       dependencies: [
-        "VFIO", "IOMMUFD", "DeviceSimulation", "SmokeChecks", "NVMeDriver", "VDUSEBlock", "VDUSE",
-        "Virtqueues", "DriverCore", "PCIBus", "DMACore", "LinuxHandles", system,
+        "VFIO", "IOMMUFD", "DeviceSimulation", "SmokeChecks", "NVMeDriver", "VDUSEBlock", "VDUSENet",
+        "VDUSE", "Virtqueues", "DriverCore", "PCIBus", "DMACore", "LinuxHandles", system,
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], path: "Sources/vfioctl", swiftSettings: strict),
     // Tests. KernelTests and DeviceTests need a kernel with VFIO and iommufd: the lab.
@@ -117,6 +118,8 @@ let package = Package(
     .target(name: "CMockIOMMU", dependencies: ["CLinuxABI"], path: "Tests/CMockIOMMU"),
     // A driver of a device on the vdpa bus, in place of a virtual machine's.
     .target(name: "CVhostVDPA", path: "Tests/CVhostVDPA"),
+    // Network namespaces, and the interfaces in them.
+    .target(name: "CNetwork", path: "Tests/CNetwork"),
     .target(
       name: "TestSupport", dependencies: ["CTestSupport", "PCIBus", "LinuxHandles", system],
       path: "Tests/TestSupport",
@@ -153,15 +156,17 @@ let package = Package(
     tests("IOMMUFDTests", needs: ["IOMMUFD", "DMACore", "LinuxHandles", system]),
     tests(
       "VDUSETests",
-      needs: ["VDUSEBlock", "VDUSE", "Virtqueues", "DMACore", "LinuxHandles", "CLinuxABI", system]),
+      needs: [
+        "VDUSEBlock", "VDUSENet", "VDUSE", "Virtqueues", "DMACore", "LinuxHandles", "CLinuxABI", system,
+      ]),
     tests("VFIOTests", needs: ["VFIO", "IOMMUFD", "PCIBus", "DMACore"]),
     tests("SwiftVFIOTests", needs: ["SwiftVFIO", "PCIBus", "DMACore", "LinuxHandles", system]),
     tests("VFIOCTLTests", needs: ["vfioctl"]),
     tests(
       "KernelTests",
       needs: [
-        "CMockIOMMU", "CVhostVDPA", "IOMMUFD", "VFIO", "VDUSEBlock", "VDUSE", "Virtqueues", "DMACore",
-        "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
+        "CMockIOMMU", "CNetwork", "CVhostVDPA", "IOMMUFD", "VFIO", "VDUSEBlock", "VDUSENet", "VDUSE",
+        "Virtqueues", "DMACore", "DeviceRegisters", "LinuxHandles", "CLinuxABI", system,
       ]),
     tests(
       "DeviceTests",

@@ -13,16 +13,22 @@ public final class BlockService: VirtioService {
   private let identity: [UInt8]
   private let queueCount: Int
   private let queueSize: Int
+  private let offersPackedRings: Bool
 
   /// Makes a disk of an image.
   /// - Parameters:
   ///   - identity: What the driver shows as the disk's serial number; at most 20 bytes of it.
   ///   - queueSize: A power of two, 4 at least.
-  public init(_ image: DiskImage, identity: String, queueCount: Int = 1, queueSize: Int = 256) {
+  ///   - offersPackedRings: Whether the driver may choose packed rings.
+  public init(
+    _ image: DiskImage, identity: String, queueCount: Int = 1, queueSize: Int = 256,
+    offersPackedRings: Bool = false
+  ) {
     self.image = image
     self.identity = Array(identity.utf8.prefix(BlockProtocol.identityByteCount))
     self.queueCount = queueCount
     self.queueSize = queueSize
+    self.offersPackedRings = offersPackedRings
   }
 
   /// The most entries of each queue.
@@ -35,6 +41,7 @@ public final class BlockService: VirtioService {
       VirtioFeature.version1 | VirtioFeature.accessPlatform | VirtioFeature.indirectDescriptors
       | VirtioFeature.eventIndex | Feature.segmentLimit | Feature.blockSize | Feature.flush | Feature.topology
     features |= image.isReadOnly ? Feature.readOnly : Feature.discard | Feature.writeZeroes
+    if offersPackedRings { features |= VirtioFeature.packedRing }
     if queueCount > 1 { features |= Feature.multiQueue }
     return VDUSEDeviceDescription(
       name: name, deviceID: .block, features: features, queueCount: queueCount,
@@ -43,32 +50,40 @@ public final class BlockService: VirtioService {
         sectorCount: image.sectorCount, segmentLimit: queueSize - 2, queueCount: queueCount))
   }
 
+  /// Does what requests ask, one after the other.
+  public func serve(_ queue: inout ServedQueue) throws(QueueError) -> ServiceNeed {
+    while let chain = try queue.take() {
+      queue.complete(chain, writtenByteCount: serve(chain, of: queue))
+      queue.publish()
+    }
+    return .chains
+  }
+
   /// Does what a request asks, and tells its status.
-  public func serve(
-    _ chain: QueueChain, of queue: borrowing SplitQueueDevice, in memory: borrowing IOTLBCache
-  ) -> UInt32 {
+  /// - Returns: How many bytes were written into the chain's writable part.
+  private func serve(_ chain: QueueChain, of queue: borrowing ServedQueue) -> UInt32 {
     let bytes = ChainBytes(chain)
     // Without a place for the status nothing can be said.
     guard chain.writableByteCount > 0 else { return 0 }
     var written: UInt32 = 1
     let status: BlockProtocol.Status
     do throws(KernelError) {
-      status = try serve(bytes, of: queue, in: memory, &written)
+      status = try serve(bytes, of: queue, &written)
     } catch {
       status = .failed
     }
-    _ = bytes.store([status.rawValue].span, at: Int(chain.writableByteCount) - 1, of: queue, in: memory)
+    _ = bytes.store(
+      [status.rawValue].span, at: Int(chain.writableByteCount) - 1, of: queue)
     return written
   }
 
   /// Does what a request asks.
   /// - Parameter written: All writable bytes, where data were written before the status.
   private func serve(
-    _ bytes: ChainBytes, of queue: borrowing SplitQueueDevice, in memory: borrowing IOTLBCache,
-    _ written: inout UInt32
+    _ bytes: ChainBytes, of queue: borrowing ServedQueue, _ written: inout UInt32
   ) throws(KernelError) -> BlockProtocol.Status {
     let headByteCount = BlockProtocol.headByteCount
-    guard let head = bytes.loadTwoWords(at: 0, of: queue, in: memory) else { return .failed }
+    guard let head = bytes.loadTwoWords(at: 0, of: queue) else { return .failed }
     let kind = UInt32(truncatingIfNeeded: head.0)
     let sector = head.1
     let writable = Int(bytes.chain.writableByteCount) - 1
@@ -76,7 +91,7 @@ public final class BlockService: VirtioService {
     switch kind {
     case BlockProtocol.Kind.read:
       guard image.contains(sector: sector, byteCount: writable),
-        var parts = bytes.parts(0..<writable, isWritable: true, of: queue, in: memory)
+        var parts = bytes.parts(0..<writable, isWritable: true, of: queue)
       else { return .failed }
       try image.read(into: &parts, at: sector)
       written = bytes.chain.writableByteCount
@@ -84,7 +99,7 @@ public final class BlockService: VirtioService {
     case BlockProtocol.Kind.write:
       guard !image.isReadOnly, image.contains(sector: sector, byteCount: readable),
         var parts = bytes.parts(
-          headByteCount..<headByteCount + readable, isWritable: false, of: queue, in: memory)
+          headByteCount..<headByteCount + readable, isWritable: false, of: queue)
       else { return .failed }
       try image.write(&parts, at: sector)
       return .done
@@ -94,23 +109,22 @@ public final class BlockService: VirtioService {
     case BlockProtocol.Kind.identity:
       guard writable >= BlockProtocol.identityByteCount else { return .failed }
       let padding = [UInt8](repeating: 0, count: BlockProtocol.identityByteCount - identity.count)
-      guard bytes.store((identity + padding).span, at: 0, of: queue, in: memory) else { return .failed }
+      guard bytes.store((identity + padding).span, at: 0, of: queue) else { return .failed }
       written = bytes.chain.writableByteCount
       return .done
     case BlockProtocol.Kind.discard, BlockProtocol.Kind.writeZeroes:
-      return try change(kind, bytes, readable, of: queue, in: memory)
+      return try change(kind, bytes, readable, of: queue)
     default: return .unsupported
     }
   }
 
   /// Discards the ranges of a request, or makes them zeroes.
   private func change(
-    _ kind: UInt32, _ bytes: ChainBytes, _ byteCount: Int, of queue: borrowing SplitQueueDevice,
-    in memory: borrowing IOTLBCache
+    _ kind: UInt32, _ bytes: ChainBytes, _ byteCount: Int, of queue: borrowing ServedQueue
   ) throws(KernelError) -> BlockProtocol.Status {
     // As many ranges as the configuration space says.
     guard !image.isReadOnly, byteCount == BlockProtocol.rangeByteCount,
-      let range = bytes.loadTwoWords(at: BlockProtocol.headByteCount, of: queue, in: memory)
+      let range = bytes.loadTwoWords(at: BlockProtocol.headByteCount, of: queue)
     else { return .failed }
     let sector = range.0
     let count = UInt32(truncatingIfNeeded: range.1)

@@ -104,9 +104,7 @@ final class ControlThread {
   }
 
   private func finish(_ answer: Waiting, isDone: Bool) throws(KernelError) {
-    let report = answer.step.reportedQueue.map {
-      VDUSEQueueReport(queue: $0, state: VDUSEQueueState(availableIndex: workers[$0].availableIndex))
-    }
+    let report = answer.step.reportedQueue.map { workers[$0].report }
     do throws(KernelError) {
       try served.device.respond(VDUSEResponse(to: answer.id, isDone: isDone, queueState: report))
     } catch {

@@ -33,7 +33,8 @@ public final class PresentedDevice: Sendable {
       if !isRecovered {
         for index in 0..<description.queueCount { try device.setUpQueue(index, maximumSize: queueSize) }
       }
-      let log = try InFlightLog(path: logPath, queueCount: description.queueCount, isFresh: !isRecovered)
+      let log = try InFlightLog(
+        path: logPath, queueCount: description.queueCount, queueSize: queueSize, isFresh: !isRecovered)
       server = try VDUSEServer(
         device, description, features: control.features, service: service, log: log,
         isRecovering: isRecovered,

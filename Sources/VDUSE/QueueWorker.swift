@@ -7,7 +7,8 @@ internal import Virtqueues
 /// One queue and the thread that serves it.
 ///
 /// The thread owns the queue; the control thread gives it orders and sees when they are obeyed. Every order makes the
-/// thread let go of the queue and of all memory of the driver between two chains, and take them up anew where it may.
+/// thread let go of the queue and of all memory of the driver between two calls of the service, and take them up anew where
+/// it may.
 final class QueueWorker: Sendable {
   /// What the control thread wants.
   struct Target {
@@ -36,17 +37,14 @@ final class QueueWorker: Sendable {
   let index: Int
   private let served: ServedDevice
   private let iotlb: IOTLB
-  private let kick: QueueKick
   private let target = Mutex(Target())
-  private let ordered = Atomic<UInt64>(0)
-  private let obeyed = Atomic<UInt64>(0)
-  private let available = Atomic<UInt16>(0)
+  private let orders: QueueOrders
 
   init(_ index: Int, of served: ServedDevice, _ iotlb: IOTLB) throws(KernelError) {
     self.index = index
     self.served = served
     self.iotlb = iotlb
-    kick = try QueueKick()
+    orders = try QueueOrders()
   }
 
   // MARK: For the control thread
@@ -56,26 +54,30 @@ final class QueueWorker: Sendable {
   @discardableResult
   func order(_ change: (inout Target) -> Void = { _ in }) -> UInt64 {
     target.withLock { change(&$0) }
-    let number = ordered.add(1, ordering: .acquiringAndReleasing).newValue
-    kick.wake()
-    return number
+    return orders.give()
   }
 
   /// Whether the thread has let go of what it had before an order.
-  func hasObeyed(_ number: UInt64) -> Bool { obeyed.load(ordering: .acquiring) >= number }
+  func hasObeyed(_ number: UInt64) -> Bool { orders.isObeyed(number) }
 
-  /// The next entry of the available ring.
-  var availableIndex: UInt16 { available.load(ordering: .acquiring) }
+  /// How far the queue is.
+  var report: VDUSEQueueReport { orders.report(ofQueue: index) }
 
   // MARK: The thread
 
   func run() {
     var startCount = 0
-    var place: SplitQueueState?
+    var place: QueuePlace?
+    // Whether the service was told that the queue is used, and not yet that it no longer is.
+    var hasBegun = false
     while true {
-      let number = ordered.load(ordering: .acquiring)
+      let number = orders.newest
       let target = target.withLock { $0 }
-      obeyed.store(number, ordering: .releasing)
+      if hasBegun, !target.isRunning || target.isEnding || target.startCount != startCount {
+        served.service.end(index)
+        hasBegun = false
+      }
+      orders.obey(number)
       served.news.wake()
       if target.isEnding { return }
       if target.startCount != startCount { (startCount, place) = (target.startCount, nil) }
@@ -83,29 +85,45 @@ final class QueueWorker: Sendable {
         sleep(after: number)
         continue
       }
+      if !hasBegun { served.service.begin(index, features: target.features, bell: orders.bell) }
+      hasBegun = true
       switch serve(until: number, target, &place) {
       case .ordered: break
-      case .early: if !isOrdered(after: number) { kick.wait(for: .milliseconds(2)) }
-      case .broken: sleep(after: number)
+      case .early: if orders.newest == number { orders.bell.wait(for: .milliseconds(2)) }
+      case .broken:
+        served.service.end(index)
+        hasBegun = false
+        sleep(after: number)
       }
     }
   }
 
-  private func isOrdered(after number: UInt64) -> Bool { ordered.load(ordering: .acquiring) != number }
-
   private func sleep(after number: UInt64) {
-    while !isOrdered(after: number) { kick.wait() }
+    while orders.newest == number { orders.bell.wait() }
   }
 
   /// Takes the queue up, serves it until another order comes, and lets go of it.
-  private func serve(until number: UInt64, _ target: Target, _ place: inout SplitQueueState?) -> Outcome {
+  private func serve(until number: UInt64, _ target: Target, _ place: inout QueuePlace?) -> Outcome {
     let memory = IOTLBCache(of: iotlb, addressSpace: target.addressSpace)
     do throws(KernelError) {
       // Kicks from before may be lost, and no harm is done: the ring is looked into first.
-      try served.device.setKick(ofQueue: index, to: kick.descriptor)
-      let info = try served.device.queueInfo(index)
-      guard info.isReady || target.isKnownReady, let areas = QueueAreas(info, memory) else { return .early }
-      return serve(areas, until: number, target, &place, info.state.availableIndex, memory)
+      try served.device.setKick(ofQueue: index, to: orders.bell.descriptor)
+      let isPacked = target.features & VirtioFeature.packedRing != 0
+      let info = try served.device.queueInfo(index, isPacked: isPacked)
+      guard info.isReady || target.isKnownReady, let areas = QueueAreas(info, isPacked: isPacked, memory)
+      else { return .early }
+      let known = place.map { QueueStart(place: $0) }
+      guard
+        let start = known
+          ?? QueueStart(
+            ofQueue: index, areas, info.state, served.log, isRecovering: target.isRecovering)
+      else {
+        served.report(
+          "queue \(index): the log of the server before does not tell where its packed ring is; it needs a reset"
+        )
+        return .broken
+      }
+      return serve(areas, from: start, until: number, target, &place, memory)
     } catch {
       served.report("queue \(index): \(error)")
       return .broken
@@ -113,24 +131,18 @@ final class QueueWorker: Sendable {
   }
 
   private func serve(
-    _ areas: QueueAreas, until number: UInt64, _ target: Target, _ place: inout SplitQueueState?,
-    _ first: UInt16, _ memory: borrowing IOTLBCache
+    _ areas: QueueAreas, from start: QueueStart, until number: UInt64, _ target: Target,
+    _ place: inout QueuePlace?, _ memory: consuming IOTLBCache
   ) -> Outcome {
-    let used = SplitQueueDevice.publishedUsedIndex(of: areas.used)
-    if place == nil {
-      // Chains are given back in order, so that those after the used index are all that is left to do.
-      let next = target.isRecovering ? used : first
-      place = SplitQueueState(availableIndex: next, usedIndex: used)
-      available.store(next, ordering: .releasing)
-      if !target.isRecovering { served.log?.clear(queue: index) }
-    }
     do throws(QueueError) {
-      var queue = try SplitQueueDevice(
-        size: areas.size, descriptors: areas.descriptors, available: areas.available, used: areas.used,
-        features: QueueFeatures(rawValue: target.features), state: place ?? SplitQueueState())
-      // Nobody knows whether the last interrupt was sent.
-      try pump(&queue, until: number, memory, owingInterrupt: target.isRecovering)
-      place = queue.state
+      // After a recovery nobody knows whether the last interrupt was sent.
+      var queue = try ServedQueue(
+        index, areas, at: start.place, features: target.features, memory, orders, order: number, served.log,
+        owesInterrupt: start.isRecovering
+      ) { (try? self.served.device.interruptQueue(self.index)) != nil }
+      if start.isRecovering { try queue.replay(start.done) }
+      try pump(&queue, until: number)
+      place = queue.place
       return .ordered
     } catch {
       served.report("queue \(index): the driver broke the ring: \(error); it needs a reset")
@@ -138,92 +150,14 @@ final class QueueWorker: Sendable {
     }
   }
 
-  /// The loop of a queue: chain after chain, in order, until another order comes.
-  private func pump(
-    _ queue: inout SplitQueueDevice, until number: UInt64, _ memory: borrowing IOTLBCache,
-    owingInterrupt: Bool
-  ) throws(QueueError) {
-    var interrupt = InterruptDebt(isOwed: owingInterrupt)
+  /// The loop of a queue: the service does what it can and the thread sleeps, until another order comes.
+  private func pump(_ queue: inout ServedQueue, until number: UInt64) throws(QueueError) {
     queue.disarmKicks()
-    while !isOrdered(after: number) {
-      guard let chain = try queue.take(through: memory) else {
-        interrupt.pay(served.device, index)
-        if !queue.armKicks() { continue }
-        if interrupt.isOwed { kick.wait(for: .milliseconds(1)) } else { kick.wait() }
-        queue.disarmKicks()
-        continue
-      }
-      let written = serve(chain, of: queue, memory)
-      queue.complete(chain, writtenByteCount: written)
-      if queue.publish() { interrupt.add() }
-      available.store(queue.state.availableIndex, ordering: .releasing)
-      if interrupt.isOverdue { interrupt.pay(served.device, index) }
+    while orders.newest == number {
+      let need = try queue.serve(by: served.service)
+      if need == .chains, try !queue.armKicks() { continue }
+      if queue.owesInterrupt { orders.bell.wait(for: .milliseconds(1)) } else { orders.bell.wait() }
+      if need == .chains { queue.disarmKicks() }
     }
-    interrupt.pay(served.device, index)
-  }
-
-  /// Does what a chain asks, unless the log says that a process before this one did.
-  private func serve(
-    _ chain: QueueChain, of queue: borrowing SplitQueueDevice, _ memory: borrowing IOTLBCache
-  ) -> UInt32 {
-    guard let log = served.log else { return served.service.serve(chain, of: queue, in: memory) }
-    let place = queue.state.availableIndex &- 1
-    if let last = log.last(ofQueue: index), last.place == place, last.head == chain.id {
-      return min(last.writtenByteCount, chain.writableByteCount)
-    }
-    let written = served.service.serve(chain, of: queue, in: memory)
-    log.note(
-      InFlightLog.Entry(place: place, head: chain.id, writtenByteCount: written), ofQueue: index)
-    return written
-  }
-}
-
-/// Where the parts of a split ring are in this process.
-private struct QueueAreas {
-  let size: Int
-  let descriptors: RingArea
-  let available: RingArea
-  let used: RingArea
-
-  /// Nil where the driver's numbers are no ring, or not yet: they may be on their way.
-  init?(_ info: VDUSEQueueInfo, _ memory: borrowing IOTLBCache) {
-    guard SplitRingLayout.isValid(size: info.size) else { return nil }
-    func area(_ start: IOVA, _ byteCount: Int, writable: Bool) -> RingArea? {
-      guard let bytes = unsafe memory.bytes(at: start, byteCount: byteCount, writable: writable) else {
-        return nil
-      }
-      return unsafe RingArea(unsafeStart: bytes, byteCount: byteCount)
-    }
-    size = info.size
-    guard
-      let descriptors = area(
-        info.descriptors, SplitRingLayout.descriptorByteCount(size: size), writable: false),
-      let available = area(info.driverArea, SplitRingLayout.availableByteCount(size: size), writable: false),
-      let used = area(info.deviceArea, SplitRingLayout.usedByteCount(size: size), writable: true)
-    else { return nil }
-    (self.descriptors, self.available, self.used) = (descriptors, available, used)
-  }
-}
-
-/// An interrupt that the driver waits for; several chains share one.
-private struct InterruptDebt {
-  private(set) var isOwed: Bool
-  private var since = ContinuousClock.now
-
-  init(isOwed: Bool) { self.isOwed = isOwed }
-
-  mutating func add() {
-    if isOwed { return }
-    isOwed = true
-    since = .now
-  }
-
-  /// While there is more to do, a driver waits no longer than this for what is done: about the cost of ten interrupts.
-  var isOverdue: Bool { isOwed && ContinuousClock.now - since > .microseconds(100) }
-
-  /// It stays owed where the kernel refuses: before it has noted that the driver is ready.
-  mutating func pay(_ device: borrowing VDUSEDevice, _ index: Int) {
-    guard isOwed else { return }
-    isOwed = (try? device.interruptQueue(index)) == nil
   }
 }

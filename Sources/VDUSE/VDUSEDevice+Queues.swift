@@ -18,6 +18,17 @@ public struct VDUSEQueueInfo: Hashable, Sendable {
   public let state: VDUSEQueueState
   /// Whether the queue may be used.
   public let isReady: Bool
+
+  package init(
+    size: Int, descriptors: IOVA, driverArea: IOVA, deviceArea: IOVA, state: VDUSEQueueState, isReady: Bool
+  ) {
+    self.size = size
+    self.descriptors = descriptors
+    self.driverArea = driverArea
+    self.deviceArea = deviceArea
+    self.state = state
+    self.isReady = isReady
+  }
 }
 
 /// How far a queue is.

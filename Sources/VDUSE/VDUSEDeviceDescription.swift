@@ -28,6 +28,8 @@ public enum VirtioFeature {
   public static let version1: UInt64 = 1 << 32
   /// Addresses are those of an IOMMU, here of VDUSE's IOTLB.
   public static let accessPlatform: UInt64 = 1 << 33
+  /// Queues are packed rings.
+  public static let packedRing: UInt64 = 1 << 34
 }
 
 /// What a VDUSE device is to be: all that `VDUSE_CREATE_DEV` takes.
@@ -129,7 +131,8 @@ extension VDUSEDeviceDescription {
     case .fileExists:
       "the name is taken: choose another, or take it away with vfioctl serve remove \(name)"
     case .notPermitted: "a network device needs CAP_NET_ADMIN: run as root"
-    case .invalidArgument: objection(apiVersion)
+    // What nothing is wrong with: kernels before knew block devices alone.
+    case .invalidArgument: objection(apiVersion) ?? "this kernel's VDUSE has no such device, newer ones do"
     default: nil
     }
   }

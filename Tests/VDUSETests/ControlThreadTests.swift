@@ -10,9 +10,7 @@ import Virtqueues
 @Suite struct ControlThreadTests {
   /// Serves no chain.
   struct Nothing: VirtioService {
-    func serve(
-      _ chain: QueueChain, of queue: borrowing SplitQueueDevice, in memory: borrowing IOTLBCache
-    ) -> UInt32 { 0 }
+    func serve(_ queue: inout ServedQueue) -> ServiceNeed { .chains }
   }
 
   /// A server, and the kernel's end of its device.

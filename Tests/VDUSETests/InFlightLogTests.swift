@@ -11,31 +11,36 @@ import VDUSE
 
   @Test func whatWasNotedIsThereForTheNextServer() throws {
     defer { unsafe unlink(path) }
-    let entry = InFlightLog.Entry(place: 0xffff, head: 0x1234, writtenByteCount: 0x7fff_ffff)
+    let entry = InFlightLog.Entry(place: 0xffff, id: 0x1234, slotCount: 9, writtenByteCount: 0x7fff_ffff)
     do {
-      let log = try InFlightLog(path: path, queueCount: 70, isFresh: true)
-      #expect(log.last(ofQueue: 69) == nil && log.status.isEmpty)
+      let log = try InFlightLog(path: path, queueCount: 70, queueSize: 100, isFresh: true)
+      #expect(log.entry(at: 0xffff, ofQueue: 69) == nil && log.status.isEmpty)
       log.note(entry, ofQueue: 69)
       log.status = [.driverOK]
     }
-    let next = try InFlightLog(path: path, queueCount: 70, isFresh: false)
-    #expect(next.last(ofQueue: 69) == entry && next.last(ofQueue: 68) == nil && next.status == .driverOK)
-    next.note(.init(place: 0, head: 0, writtenByteCount: 0), ofQueue: 0)
-    #expect(next.last(ofQueue: 0) == .init(place: 0, head: 0, writtenByteCount: 0), "zeroes are something")
+    let next = try InFlightLog(path: path, queueCount: 70, queueSize: 100, isFresh: false)
+    #expect(
+      next.entry(at: 0xffff, ofQueue: 69) == entry && next.entry(at: 0xffff, ofQueue: 68) == nil
+        && next.status == .driverOK)
+    next.note(.init(place: 0, id: 0, writtenByteCount: 0), ofQueue: 0)
+    #expect(
+      next.entry(at: 0, ofQueue: 0) == .init(place: 0, id: 0, writtenByteCount: 0), "zeroes are something")
     next.clear(queue: 69)
-    #expect(next.last(ofQueue: 69) == nil)
-    let fresh = try InFlightLog(path: path, queueCount: 1, isFresh: true)
-    #expect(fresh.last(ofQueue: 0) == nil && fresh.status.isEmpty, "of a device that is gone")
+    #expect(next.entry(at: 0xffff, ofQueue: 69) == nil)
+    let fresh = try InFlightLog(path: path, queueCount: 1, queueSize: 4, isFresh: true)
+    #expect(fresh.entry(at: 0, ofQueue: 0) == nil && fresh.status.isEmpty, "of a device that is gone")
   }
 
   @Test func aStrangersFileIsRefused() throws {
     defer { unsafe unlink(path) }
     try Data(repeating: 0x41, count: 4096).write(to: URL(fileURLWithPath: path))
     let error = #expect(throws: KernelError.self) {
-      try InFlightLog(path: path, queueCount: 1, isFresh: false)
+      try InFlightLog(path: path, queueCount: 1, queueSize: 4, isFresh: false)
     }
     #expect(error?.errno == .invalidArgument)
-    _ = try InFlightLog(path: path, queueCount: 1, isFresh: true)
-    #expect(throws: KernelError.self) { try InFlightLog(path: path, queueCount: 2, isFresh: false) }
+    _ = try InFlightLog(path: path, queueCount: 1, queueSize: 4, isFresh: true)
+    #expect(throws: KernelError.self) {
+      try InFlightLog(path: path, queueCount: 2, queueSize: 4, isFresh: false)
+    }
   }
 }

@@ -33,6 +33,8 @@ struct ServeBlockCommand: ParsableCommand {
   var queues = 1
   @Option(help: "How many entries each queue has at most: a power of two.")
   var queueSize = 256
+  @Flag(help: "Offer packed rings too, which the driver then takes.")
+  var packed = false
   @Option(help: "Which driver gets the device: virtio_vdpa, or vhost_vdpa for a virtual machine's use.")
   var driver = "virtio_vdpa"
   @Option(help: "Where the requests in flight are noted, for a server after this one.")
@@ -59,7 +61,8 @@ struct ServeBlockCommand: ParsableCommand {
         } else {
           DiskImage(nullByteCount: null ?? 0)
         }
-      let service = BlockService(image, identity: name, queueCount: queues, queueSize: queueSize)
+      let service = BlockService(
+        image, identity: name, queueCount: queues, queueSize: queueSize, offersPackedRings: packed)
       let disk = try PresentedDevice(
         service.description(name: name), service, queueSize: service.maximumQueueSize,
         logPath: log ?? "/run/vduse-\(name).log"

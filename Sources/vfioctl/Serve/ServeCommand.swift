@@ -5,5 +5,5 @@ internal import ArgumentParser
 struct ServeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "serve", abstract: "Serve a virtio device to this kernel, through VDUSE.",
-    subcommands: [ServeBlockCommand.self, ServeRemoveCommand.self])
+    subcommands: [ServeBlockCommand.self, ServeNetCommand.self, ServeRemoveCommand.self])
 }

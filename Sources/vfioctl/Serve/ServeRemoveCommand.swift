@@ -35,8 +35,6 @@ struct ServeRemoveCommand: ParsableCommand {
 extension ServeRemoveCommand {
   /// Serves no chain: for a device without queues.
   private struct NoService: VirtioService {
-    func serve(
-      _ chain: QueueChain, of queue: borrowing SplitQueueDevice, in memory: borrowing IOTLBCache
-    ) -> UInt32 { 0 }
+    func serve(_ queue: inout ServedQueue) -> ServiceNeed { .chains }
   }
 }

@@ -17,10 +17,11 @@ extension KernelTests {
       }
     }
 
-    @Test func bytesGoThroughTheImage() throws {
+    @Test(arguments: [false, true])
+    func bytesGoThroughTheImage(_ isPacked: Bool) throws {
       let scratch = try Scratch()
       let path = try scratch.image(8 << 20)
-      let served = try ServedDisk(DiskImage(path: path), scratch, queueCount: 2)
+      let served = try ServedDisk(DiskImage(path: path), scratch, queueCount: 2, isPacked: isPacked)
       let bytes = Self.pages(300, 1)
       do {
         let disk = try KernelDisk(servedAs: "t")

@@ -93,11 +93,12 @@ final class ServedDisk {
 
   init(
     _ image: DiskImage, _ scratch: Scratch, name: String = "t", queueCount: Int = 1,
-    to driver: String = "virtio_vdpa",
+    isPacked: Bool = false, to driver: String = "virtio_vdpa",
     service: (any VirtioService)? = nil
   ) throws {
     self.name = name
-    let block = BlockService(image, identity: name, queueCount: queueCount)
+    let block = BlockService(
+      image, identity: name, queueCount: queueCount, offersPackedRings: isPacked)
     let reports = reports
     device = try PresentedDevice(
       block.description(name: name), service ?? block, queueSize: block.maximumQueueSize,

@@ -16,12 +16,15 @@ extension KernelTests {
       private let child: ChildProcess
       var processID: Int32 { child.processID }
 
-      init(_ path: String, name: String, queueCount: Int = 1, to driver: String = "virtio_vdpa") throws {
+      init(
+        _ path: String, name: String, queueCount: Int = 1, to driver: String = "virtio_vdpa",
+        isPacked: Bool = false
+      ) throws {
         child = try ChildProcess(
           Lab.vfioctl,
           [
             "serve", "block", "--file", path, "--name", name, "--queues", "\(queueCount)", "--driver", driver,
-          ])
+          ] + (isPacked ? ["--packed"] : []))
         let said = child.read()
         try #require(said.hasPrefix("serving "), "\(said)")
       }
@@ -38,10 +41,11 @@ extension KernelTests {
       }
     }
 
-    @Test func aServerThatIsKilledLosesNothing() throws {
+    @Test(arguments: [false, true])
+    func aServerThatIsKilledLosesNothing(_ isPacked: Bool) throws {
       let scratch = try Scratch()
       let path = try scratch.image(128 << 20)
-      var server = try Server(path, name: "k", queueCount: 2)
+      var server = try Server(path, name: "k", queueCount: 2, isPacked: isPacked)
       let node = try KernelDisk(servedAs: "k").node
       try run("/usr/sbin/mkfs.ext4", "-q", node)
       let work = try FileSystemWork(node, "\(scratch.path)/m", byteCount: 32 << 20, seed: 0xdead)
@@ -64,7 +68,7 @@ extension KernelTests {
           let isTooLate = isOver.load(ordering: .acquiring)
           #expect(!isTooLate, "kill \(kill)")
           server.kill()
-          server = try Server(path, name: "k", queueCount: 2)
+          server = try Server(path, name: "k", queueCount: 2, isPacked: isPacked)
           print("killed and started again")
         }
         _ = consume thread
@@ -78,10 +82,11 @@ extension KernelTests {
 
     /// One writer for each of a few blocks, which counts up: an older write that comes again after a newer one was
     /// reported done would be seen.
-    @Test func noWriteIsTornOrRepeated() throws {
+    @Test(arguments: [false, true])
+    func noWriteIsTornOrRepeated(_ isPacked: Bool) throws {
       let scratch = try Scratch()
       let path = try scratch.image(4 << 20)
-      var server = try Server(path, name: "k", queueCount: 2)
+      var server = try Server(path, name: "k", queueCount: 2, isPacked: isPacked)
       let failures = Mutex<[String]>([])
       let isOver = Atomic<Bool>(false)
       do {
@@ -112,7 +117,7 @@ extension KernelTests {
         for kill in 0..<6 {
           usleep(useconds_t(100_000 + kill * 30_000))
           server.kill()
-          server = try Server(path, name: "k", queueCount: 2)
+          server = try Server(path, name: "k", queueCount: 2, isPacked: isPacked)
         }
         isOver.store(true, ordering: .releasing)
         _ = consume writers

@@ -12,16 +12,16 @@ import Virtqueues
 extension KernelTests {
   /// T2: a device that goes to vhost-vdpa, where this process is the driver too.
   @Suite struct VDUSEVhostTests {
-    /// Counts what it passes on.
+    /// Counts the chains that it passes on.
     final class Counting: VirtioService {
       let inner: BlockService
       let count = Atomic<Int>(0)
       init(_ inner: BlockService) { self.inner = inner }
-      func serve(
-        _ chain: QueueChain, of queue: borrowing SplitQueueDevice, in memory: borrowing IOTLBCache
-      ) -> UInt32 {
-        count.add(1, ordering: .relaxed)
-        return inner.serve(chain, of: queue, in: memory)
+      func serve(_ queue: inout ServedQueue) throws(QueueError) -> ServiceNeed {
+        let before = queue.place.chainCount
+        let need = try inner.serve(&queue)
+        count.add(Int(queue.place.chainCount &- before), ordering: .relaxed)
+        return need
       }
     }
 
@@ -111,8 +111,9 @@ extension KernelTests {
       first.stop()
       let head = disk.offer(1, sector: 0, byteCount: 512, isWritten: false)
       if isNoted {
-        let log = try InFlightLog(path: "\(scratch.path)/t.log", queueCount: 1, isFresh: false)
-        log.note(.init(place: 3, head: head, writtenByteCount: 1), ofQueue: 0)
+        let log = try InFlightLog(
+          path: "\(scratch.path)/t.log", queueCount: 1, queueSize: 256, isFresh: false)
+        log.note(.init(place: 3, id: head, writtenByteCount: 1), ofQueue: 0)
       }
       let counting = Counting(BlockService(try DiskImage(path: path), identity: "t"))
       let second = try ServedDisk(DiskImage(path: path), scratch, to: "vhost_vdpa", service: counting)
