@@ -66,8 +66,9 @@ final class FileSystemWork {
     }
   }
 
-  func writeAndVerify() throws {
-    for round in 1...2 as ClosedRange<UInt32> {
+  /// Writes as many rounds, and looks at all of it after each.
+  func writeAndVerify(rounds: UInt32) throws {
+    for round in 1...rounds {
       // Of a gigabyte each takes minutes, and the lab takes a guest that is silent for one that hangs.
       try write(round: round)
       print("round \(round) of \(blockCount) blocks is written")

@@ -130,7 +130,7 @@ extension KernelTests {
       let node = try KernelDisk(servedAs: "t").node
       try run("/usr/sbin/mkfs.ext4", "-q", node)
       let work = try FileSystemWork(node, "\(scratch.path)/m", byteCount: byteCount, seed: 0x5eed)
-      try work.writeAndVerify()
+      try work.writeAndVerify(rounds: Lab.isSoak ? 1 : 2)
       try work.unmount()
       #expect(try run("/usr/sbin/fsck.ext4", "-fn", node).contains("Pass 5"))
       try served.remove()
