@@ -31,12 +31,7 @@ struct ServeBlockCommand: ParsableCommand {
   var readOnly = false
   @Option(help: "How many queues, each with a thread.")
   var queues = 1
-  @Option(help: "How many entries each queue has at most: a power of two.")
-  var queueSize = 256
-  @Flag(help: "Offer packed rings too, which the driver then takes.")
-  var packed = false
-  @Option(help: "Which driver gets the device: virtio_vdpa, or vhost_vdpa for a virtual machine's use.")
-  var driver = "virtio_vdpa"
+  @OptionGroup var serving: ServeOptions
   @Option(help: "Where the requests in flight are noted, for a server after this one.")
   var log: String?
 
@@ -47,9 +42,6 @@ struct ServeBlockCommand: ParsableCommand {
       throw ValidationError("--direct and --read-only are of an image")
     }
     guard (1...64).contains(queues) else { throw ValidationError("--queues is 1 to 64") }
-    guard (4...1024).contains(queueSize), queueSize & (queueSize - 1) == 0 else {
-      throw ValidationError("--queue-size is a power of two, 4 to 1024")
-    }
   }
 
   func run() throws {
@@ -62,18 +54,10 @@ struct ServeBlockCommand: ParsableCommand {
           DiskImage(nullByteCount: null ?? 0)
         }
       let service = BlockService(
-        image, identity: name, queueCount: queues, queueSize: queueSize, offersPackedRings: packed)
-      let disk = try PresentedDevice(
-        service.description(name: name), service, queueSize: service.maximumQueueSize,
-        logPath: log ?? "/run/vduse-\(name).log"
-      ) { StandardError.print("vfioctl: \($0)") }
-      do {
-        try disk.attach(to: driver)
-      } catch {
-        // One that was there before has requests that wait: it stays for the next attempt.
-        if !disk.isRecovered { try? disk.remove() }
-        throw error
-      }
+        image, identity: name, queueCount: queues, queueSize: serving.queueSize,
+        offersPackedRings: serving.packed)
+      let disk = try serving.present(
+        service.description(name: name), service, logPath: log ?? "/run/vduse-\(name).log")
       print(
         "serving \(file ?? "nothing") as \(name): \(image.sectorCount) sectors, \(disk.isRecovered ? "resumed" : "new")"
       )

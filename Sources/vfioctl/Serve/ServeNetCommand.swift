@@ -26,12 +26,7 @@ struct ServeNetCommand: ParsableCommand {
   var echo = false
   @Option(help: "The most bytes of a frame without its Ethernet header: 68 to 65535.")
   var mtu = 1500
-  @Option(help: "How many entries each queue has at most: a power of two.")
-  var queueSize = 256
-  @Flag(help: "Offer packed rings too, which the driver then takes.")
-  var packed = false
-  @Option(help: "Which driver gets the devices: virtio_vdpa, or vhost_vdpa for virtual machines' use.")
-  var driver = "virtio_vdpa"
+  @OptionGroup var serving: ServeOptions
   @Option(help: "The folder of the logs that a server after this one needs.")
   var logs = "/run"
   @OptionGroup var output: OutputOptions
@@ -41,9 +36,6 @@ struct ServeNetCommand: ParsableCommand {
       throw ValidationError(echo ? "one interface has one name" : "two interfaces have two names")
     }
     guard (68...65535).contains(mtu) else { throw ValidationError("--mtu is 68 to 65535") }
-    guard (4...1024).contains(queueSize), queueSize & (queueSize - 1) == 0 else {
-      throw ValidationError("--queue-size is a power of two, 4 to 1024")
-    }
   }
 
   func run() throws {
@@ -53,7 +45,10 @@ struct ServeNetCommand: ParsableCommand {
       let ports = ports(names.map { MACAddress(for: $0) })
       var devices: [PresentedDevice] = []
       do {
-        for (name, port) in zip(names, ports) { devices.append(try present(name, port)) }
+        for (name, port) in zip(names, ports) {
+          devices.append(
+            try serving.present(port.description(name: name), port, logPath: "\(logs)/vduse-\(name).log"))
+        }
       } catch {
         for device in devices where !device.isRecovered { try? device.remove() }
         throw error
@@ -70,6 +65,7 @@ struct ServeNetCommand: ParsableCommand {
   private var portCount: Int { echo ? 1 : 2 }
 
   private func ports(_ addresses: [MACAddress]) -> [NetworkPort] {
+    let (queueSize, packed) = (serving.queueSize, serving.packed)
     if echo {
       return [
         NetworkPort(echoing: addresses[0], mtu: mtu, queueSize: queueSize, offersPackedRings: packed)
@@ -78,21 +74,6 @@ struct ServeNetCommand: ParsableCommand {
     let bridge = NetworkBridge(
       addresses[0], addresses[1], mtu: mtu, queueSize: queueSize, offersPackedRings: packed)
     return [bridge.first, bridge.second]
-  }
-
-  private func present(_ name: String, _ port: NetworkPort) throws -> PresentedDevice {
-    let device = try PresentedDevice(
-      port.description(name: name), port, queueSize: port.maximumQueueSize,
-      logPath: "\(logs)/vduse-\(name).log"
-    ) { StandardError.print("vfioctl: \(name): \($0)") }
-    do {
-      try device.attach(to: driver)
-    } catch {
-      // One that was there before stays for the next attempt.
-      if !device.isRecovered { try? device.remove() }
-      throw error
-    }
-    return device
   }
 
   private func tell(_ records: [some Encodable & CustomStringConvertible]) throws {
