@@ -3,10 +3,11 @@
 SHELL := /bin/bash
 SWIFT_BUILD ?= swift build
 # A folder of its own: other flags in the same one would build everything anew each time. The linker of the toolchain
-# folds identical functions, a quarter of a megabyte, and packs the relative relocations, a whole one, where the C
-# library can unpack them (glibc 2.36).
+# folds identical functions, a quarter of a megabyte, packs the relative relocations, a whole one, where the C library can
+# unpack them (glibc 2.36), and exports nothing from a program, three quarters of one.
 PACKED := $(shell printf '%s\n' 'glibc 2.36' "$$(getconf GNU_LIBC_VERSION)" | sort -VC && echo -Xlinker -z -Xlinker pack-relative-relocs)
-STATIC := -c release --static-swift-stdlib --scratch-path .build/static -Xswiftc -use-ld=lld -Xlinker --icf=all $(PACKED)
+STATIC := -c release --static-swift-stdlib --scratch-path .build/static -Xswiftc -use-ld=lld -Xlinker --icf=all \
+  -Xlinker --no-export-dynamic $(PACKED)
 LAB := Tests/Lab/lab
 LOOPS := HotLoops IOVALoops SharesBenchmark VirtqueueLoops NVMeLoops
 
