@@ -67,14 +67,15 @@ struct OfferLedger: ~Copyable {
     batchWritten = writtenByteCount
   }
 
-  /// Takes the next chain out of the batch, which has one.
+  /// The identity of the next chain of the batch, which has one.
+  @inlinable
+  var next: UInt32 { isInOrder ? UInt32(order[oldest & orderMask]) : batchID }
+
+  /// Takes the next chain out of the batch.
   @inlinable
   mutating func end() -> EndedOffer {
-    var id = batchID
-    if isInOrder {
-      id = UInt32(order[oldest & orderMask])
-      oldest &+= 1
-    }
+    let id = next
+    if isInOrder { oldest &+= 1 }
     let offer = offers[id]
     offers[id] = Offer(token: 0, writableByteCount: 0, slotCount: 0, last: 0)
     batch &-= 1

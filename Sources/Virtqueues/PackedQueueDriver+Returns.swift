@@ -26,14 +26,15 @@ extension PackedQueueDriver {
         throw error
       }
     }
-    let ended = ledger.end()
-    let slotCount = UInt32(ended.offer.slotCount)
+    let next = ledger.next
+    let slotCount = UInt32(ledger.offers[next].slotCount)
     guard slotCount <= returned.distance(to: published, size: size) else {
-      // It is one that was added and not published.
-      let error = QueueError(.usedUnknown, at: returned.index, value: UInt64(ended.id))
+      // It is one that was added and not published, and stays in flight.
+      let error = QueueError(.usedUnknown, at: returned.index, value: UInt64(next))
       failure = error
       throw error
     }
+    let ended = ledger.end()
     returned.advance(by: slotCount, size: size)
     free &+= slotCount
     freeIDs[freeIDCount] = UInt16(truncatingIfNeeded: ended.id)

@@ -173,6 +173,7 @@ import Virtqueues
     rig.store(UInt64(1) << 32 | 0x8080 << 48, at: 24)
     let failure = rig.failure()
     #expect(failure == QueueError(.usedUnknown, index: 1, value: 1))
+    #expect(rig.driver.inFlightCount == 2, "neither came back")
   }
 
   @Test func moreThanABufferHasRoomFor() throws {
