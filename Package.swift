@@ -77,7 +77,7 @@ let package = Package(
     // L6
     module(
       "VDUSEBlock", path: "Examples/VDUSEBlock",
-      needs: ["VDUSE", "Virtqueues", "DMACore", "LinuxHandles", system]),
+      needs: ["VDUSE", "Virtqueues", "DMACore", "LinuxHandles", "CLinuxABI", system]),
     module("VDUSENet", path: "Examples/VDUSENet", needs: ["VDUSE", "Virtqueues"]),
     module(
       "EduDriver", path: "Examples/EduDriver",
@@ -231,6 +231,11 @@ let package = Package(
         "CTwins", "CTwinsNVMe", "NVMeDriver", "DriverCore", "PCIBus", "DMACore", "DeviceRegisters",
         "LinuxHandles", system,
       ], path: "Benchmarks/NVMe", exclude: ["run", "README.md"], swiftSettings: strict),
+    // Reads a second on the simulated controller; Benchmarks/NVMeModel/run measures.
+    .executableTarget(
+      name: "NVMeModelReads",
+      dependencies: ["NVMeDriver", "DeviceSimulation", "DriverCore", "DMACore", "LinuxHandles"],
+      path: "Benchmarks/NVMeModel", exclude: ["run", "README.md"], swiftSettings: strict),
   ],
   cLanguageStandard: .gnu17
 )

@@ -143,7 +143,8 @@ int twin_nvme_open(const char *address, uint32_t entry_count, uint64_t data_byte
   return bring_up(controller, entry_count, data_byte_count);
 }
 
-int twin_nvme_reads(struct twin_nvme_controller *controller, uint32_t count, uint32_t depth, uint32_t byte_count) {
+INLINE int reads(struct twin_nvme_controller *controller, uint32_t count, uint32_t depth, uint32_t byte_count,
+                 bool saves) {
   struct twin_nvme_queue *queue = &controller->io;
   const uint64_t mask = controller->block_count / (byte_count / 512) - 1;
   // The pieces of memory that no command has.
@@ -155,7 +156,7 @@ int twin_nvme_reads(struct twin_nvme_controller *controller, uint32_t count, uin
       uint32_t piece = free_pieces[--free_count];
       uint64_t block = (twin_nvme_scatter(issued) & mask) * (byte_count / 512);
       uint64_t data = controller->data.iova + (uint64_t)piece * byte_count;
-      submit_read(queue, block, byte_count, data, false, piece, true);
+      submit_read(queue, block, byte_count, data, saves ? PAGES_OR_DESCRIPTOR : PAGES, piece, true);
     }
     update_tail(queue);
     uint32_t taken = 0;
@@ -166,10 +167,18 @@ int twin_nvme_reads(struct twin_nvme_controller *controller, uint32_t count, uin
         free_pieces[free_count++] = (uint32_t)piece;
       }
     }
-    update_head(queue);
+    if (saves)
+      owe_head(queue, taken);
+    else
+      update_head(queue);
     done += taken;
   }
   return failure ? -EIO : 0;
+}
+
+int twin_nvme_reads(struct twin_nvme_controller *controller, uint32_t count, uint32_t depth, uint32_t byte_count,
+                    bool saves) {
+  return saves ? reads(controller, count, depth, byte_count, true) : reads(controller, count, depth, byte_count, false);
 }
 
 void twin_nvme_close(struct twin_nvme_controller *controller) {

@@ -35,7 +35,7 @@ INLINE uint64_t loop(struct twin_nvme_queue *queue, uint32_t count, uint32_t bat
   uint64_t sum = 0;
   if (batch == 1) {
     for (uint32_t done = 0; done != count; done++) {
-      if (!submit_read(queue, done, 4096, address, true, done, checks)) abort();
+      if (!submit_read(queue, done, 4096, address, ONE_PAGE, done, checks)) abort();
       update_tail(queue);
       while (!add(queue, &sum, checks)) {}
       update_head(queue);
@@ -44,7 +44,7 @@ INLINE uint64_t loop(struct twin_nvme_queue *queue, uint32_t count, uint32_t bat
   }
   for (uint32_t done = 0; done != count; done += batch) {
     for (uint32_t index = 0; index != batch; index++)
-      if (!submit_read(queue, done + index, 4096, address, true, done + index, checks)) abort();
+      if (!submit_read(queue, done + index, 4096, address, ONE_PAGE, done + index, checks)) abort();
     update_tail(queue);
     uint32_t seen = 0;
     while (seen != batch)

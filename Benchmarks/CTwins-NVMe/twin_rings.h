@@ -57,6 +57,14 @@ INLINE void update_head(struct twin_nvme_queue *queue) {
     *(volatile uint32_t *)queue->completion_doorbell = queue->head;
 }
 
+/// Tells of `count` more completions, where half a queue of them was taken.
+INLINE void owe_head(struct twin_nvme_queue *queue, uint32_t count) {
+  queue->debt += count;
+  if (queue->debt < queue->entry_count / 2) return;
+  update_head(queue);
+  queue->debt = 0;
+}
+
 INLINE struct twin_nvme_completion *next_completion(struct twin_nvme_queue *queue) {
   struct twin_nvme_completion *completion = &queue->completions[queue->head];
   if ((*(volatile uint16_t *)&completion->status & 1) != queue->phase) return NULL;
@@ -77,9 +85,23 @@ INLINE uint64_t second_page(struct twin_nvme_queue *queue, uint16_t id, uint32_t
   return queue->lists_address + id * 4096u;
 }
 
-/// Puts a command to read `byte_count` bytes at a block of 512 into the queue; into one page where it `fits_page`.
+/// How a command's data are named.
+enum names { ONE_PAGE, PAGES, PAGES_OR_DESCRIPTOR };
+
+INLINE void name_data(struct twin_nvme_queue *queue, struct twin_nvme_command *command, uint32_t byte_count,
+                      uint64_t address, enum names names) {
+  command->prp1 = address;
+  if (names == PAGES_OR_DESCRIPTOR && (address & 4095) + byte_count > 8192) {
+    command->flags = 1 << 6;
+    command->prp2 = byte_count;
+  } else if (names != ONE_PAGE) {
+    command->prp2 = second_page(queue, command->id, byte_count, address);
+  }
+}
+
+/// Puts a command to read `byte_count` bytes at a block of 512 into the queue.
 INLINE bool submit_read(struct twin_nvme_queue *queue, uint64_t block, uint32_t byte_count, uint64_t address,
-                        bool fits_page, uint64_t tag, bool checks) {
+                        enum names names, uint64_t tag, bool checks) {
   struct twin_nvme_request *request = acquire(queue);
   if (!request) return false;
   request->tag = tag;
@@ -88,12 +110,11 @@ INLINE bool submit_read(struct twin_nvme_queue *queue, uint64_t block, uint32_t 
       .opcode = 2,
       .id = request->id,
       .namespace_id = 1,
-      .prp1 = address,
-      .prp2 = fits_page ? 0 : second_page(queue, request->id, byte_count, address),
       .word10 = (uint32_t)block,
       .word11 = (uint32_t)(block >> 32),
       .word12 = byte_count / 512 - 1,
   };
+  name_data(queue, &command, byte_count, address, names);
   post(queue, &command);
   return true;
 }

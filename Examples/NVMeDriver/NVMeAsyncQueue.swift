@@ -34,7 +34,8 @@ public final class NVMeAsyncQueue: Sendable {
     byteOffset: Int = 0
   ) async throws(NVMeError) {
     memory.syncForDevice()
-    try await run(NVMeTransfer(.read, namespace, block, count, memory, byteOffset))
+    let transfer = try NVMeTransfer(.read, namespace, block, count)
+    try await run(transfer, at: transfer.iova(in: memory, byteOffset: byteOffset))
     memory.syncForCPU()
   }
 
@@ -44,16 +45,18 @@ public final class NVMeAsyncQueue: Sendable {
     byteOffset: Int = 0
   ) async throws(NVMeError) {
     memory.syncForDevice()
-    try await run(NVMeTransfer(.write, namespace, block, count, memory, byteOffset))
+    let transfer = try NVMeTransfer(.write, namespace, block, count)
+    try await run(transfer, at: transfer.iova(in: memory, byteOffset: byteOffset))
   }
 
-  private func run(_ transfer: NVMeTransfer) async throws(NVMeError) {
+  private func run(_ transfer: NVMeTransfer, at iova: IOVA) async throws(NVMeError) {
     var next = 0
     while next < transfer.count {
       let part = transfer.part(from: next, longest: shared.longest)
-      let failure = await withCheckedContinuation { shared.begin(part, $0) }
+      let start = iova.advanced(byByteCount: part.bytes.lowerBound)
+      let failure = await withCheckedContinuation { shared.begin(part, at: start, $0) }
       if let failure { throw failure }
-      next += part.count
+      next = part.blocks.upperBound
     }
     withExtendedLifetime(self) {}
   }
@@ -64,6 +67,7 @@ public final class NVMeAsyncQueue: Sendable {
   private final class Shared: Sendable {
     struct Work {
       let part: NVMeTransfer.Part
+      let iova: IOVA
       let continuation: Continuation
       let deadline: Deadline
     }
@@ -80,7 +84,7 @@ public final class NVMeAsyncQueue: Sendable {
       mutating func submit() {
         var count = 0
         for work in backlog {
-          guard queue.submit(work.part.command, moving: work.part.byteCount, at: work.part.iova, tag: nextTag)
+          guard queue.submit(work.part.command, moving: work.part.bytes.count, at: work.iova, tag: nextTag)
           else { break }
           works[nextTag] = work
           nextTag += 1
@@ -104,9 +108,10 @@ public final class NVMeAsyncQueue: Sendable {
       state = Mutex(State(queue))
     }
 
-    func begin(_ part: NVMeTransfer.Part, _ continuation: Continuation) {
+    func begin(_ part: NVMeTransfer.Part, at iova: IOVA, _ continuation: Continuation) {
       state.withLock { state in
-        state.backlog.append(Work(part: part, continuation: continuation, deadline: Deadline(patience)))
+        state.backlog.append(
+          Work(part: part, iova: iova, continuation: continuation, deadline: Deadline(patience)))
         state.submit()
       }
     }

@@ -15,17 +15,22 @@ public struct NVMeOptions: Hashable, Sendable {
   /// Whether doorbells go through memory where the controller offers that, which saves register accesses that an
   /// emulated controller is slow at.
   public var usesDoorbellBuffer = false
+  /// Whether data that fill more than two pages are named by one SGL descriptor where the controller knows them; it need
+  /// not fetch a list then.
+  public var usesScatterGatherLists = true
 
   /// The defaults.
   public init() {}
 
   /// Some of them changed.
   public init(
-    queuePairCount: Int = 1, patience: Duration = .seconds(10), usesDoorbellBuffer: Bool = false
+    queuePairCount: Int = 1, patience: Duration = .seconds(10), usesDoorbellBuffer: Bool = false,
+    usesScatterGatherLists: Bool = true
   ) {
     self.queuePairCount = queuePairCount
     self.patience = patience
     self.usesDoorbellBuffer = usesDoorbellBuffer
+    self.usesScatterGatherLists = usesScatterGatherLists
   }
 }
 
@@ -42,6 +47,8 @@ public final class NVMeController: Sendable {
   public let queuePairCount: Int
   /// The most bytes that one command moves: what the controller allows, and what a page of PRP entries names.
   public let maximumTransfer: Int
+  /// Whether one descriptor names data in one piece, however long.
+  let namesByDescriptor: Bool
   let admin: NVMeAdmin
   let space: any AddressSpace
   let node: NUMANode?
@@ -85,6 +92,7 @@ public final class NVMeController: Sendable {
     memoryBuffer = buffer
     (space, node) = (function.addressSpace, function.resources.node)
     let page = capabilities.minimumPageByteCount
+    namesByDescriptor = options.usesScatterGatherLists && identity.hasScatterGatherLists
     maximumTransfer = min(identity.maximumTransfer(ofPagesOf: page) ?? .max, Self.listTransfer)
     shadow =
       options.usesDoorbellBuffer && identity.hasDoorbellBuffer

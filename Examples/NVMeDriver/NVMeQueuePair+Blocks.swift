@@ -20,10 +20,11 @@ extension NVMeQueuePair {
     _ namespace: NVMeNamespace, at block: UInt64, count: Int, into memory: borrowing DMAMemory,
     byteOffset: Int = 0
   ) throws(NVMeError) {
-    let transfer = try NVMeTransfer(.read, namespace, block, count, memory, byteOffset)
+    let transfer = try NVMeTransfer(.read, namespace, block, count)
+    let iova = try transfer.iova(in: memory, byteOffset: byteOffset)
     // Parts that the device does not write must come back as they are.
     memory.syncForDevice()
-    try run(transfer)
+    try run(transfer, at: iova)
     memory.syncForCPU()
   }
 
@@ -32,9 +33,10 @@ extension NVMeQueuePair {
     _ namespace: NVMeNamespace, at block: UInt64, count: Int, from memory: borrowing DMAMemory,
     byteOffset: Int = 0
   ) throws(NVMeError) {
-    let transfer = try NVMeTransfer(.write, namespace, block, count, memory, byteOffset)
+    let transfer = try NVMeTransfer(.write, namespace, block, count)
+    let iova = try transfer.iova(in: memory, byteOffset: byteOffset)
     memory.syncForDevice()
-    try run(transfer)
+    try run(transfer, at: iova)
   }
 
   /// Compares blocks with memory; parameters and errors as for ``read(_:at:count:into:byteOffset:)``.
@@ -43,10 +45,11 @@ extension NVMeQueuePair {
     _ namespace: NVMeNamespace, at block: UInt64, count: Int, with memory: borrowing DMAMemory,
     byteOffset: Int = 0
   ) throws(NVMeError) -> Bool {
-    let transfer = try NVMeTransfer(.compare, namespace, block, count, memory, byteOffset)
+    let transfer = try NVMeTransfer(.compare, namespace, block, count)
+    let iova = try transfer.iova(in: memory, byteOffset: byteOffset)
     memory.syncForDevice()
     do throws(NVMeError) {
-      try run(transfer)
+      try run(transfer, at: iova)
       return true
     } catch {
       guard error.status?.reason == .compareFailure else { throw error }
@@ -151,17 +154,36 @@ extension NVMeQueuePair {
 
   // MARK: Running
 
+  private mutating func run(_ transfer: NVMeTransfer, at iova: IOVA) throws(NVMeError) {
+    try run(transfer) { queue, part in
+      queue.submit(
+        part.command, moving: part.bytes.count, at: iova.advanced(byByteCount: part.bytes.lowerBound))
+    }
+  }
+
   /// Moves all blocks, with as many commands on their way as the queue holds.
-  private mutating func run(_ transfer: NVMeTransfer) throws(NVMeError) {
+  /// - Parameter submit: Whether it submitted the part: no where the queue is full.
+  /// - Throws: What `submit` threw; see ``run(_:_:)``.
+  mutating func run(
+    _ transfer: NVMeTransfer,
+    _ submit: (inout NVMeQueuePair, NVMeTransfer.Part) throws(NVMeError) -> Bool
+  ) throws(NVMeError) {
     let longest = resources.controller?.maximumTransfer ?? 4096
     var next = 0
+    var refusal: NVMeError?
     try run(transfer.opcode) { queue in
       guard next < transfer.count else { return false }
       let part = transfer.part(from: next, longest: longest)
-      guard queue.submit(part.command, moving: part.byteCount, at: part.iova) else { return false }
-      next += part.count
+      do throws(NVMeError) {
+        guard try submit(&queue, part) else { return false }
+      } catch {
+        refusal = error
+        return false
+      }
+      next = part.blocks.upperBound
       return true
     }
+    if let refusal { throw refusal }
   }
 
   private mutating func run(_ command: NVMeCommand, _ opcode: NVMeOpcode) throws(NVMeError) {

@@ -43,39 +43,20 @@ extension NVMeQueuePair {
     guard let controller = resources.controller else {
       preconditionFailure("users have no queue pair of the admin queues")
     }
-    let shift = namespace.blockShift
     guard bytes.count & (namespace.blockByteCount - 1) == 0 else {
       throw NVMeError(.misaligned, "\(bytes.count) bytes are no whole blocks", during: opcode)
     }
-    let count = bytes.count >> shift
-    try namespace.check(block, count, opcode)
-    try namespace.checkMetadata()
+    let transfer = try NVMeTransfer(opcode, namespace, block, bytes.count >> namespace.blockShift)
     let memory: NVMeBorrowedMemory
     do throws(NVMeError) {
       memory = try unsafe NVMeBorrowedMemory(bytes, in: controller.space)
     } catch {
       throw NVMeError(error.cause, during: opcode)
     }
-    let longest = min(65536, max(1, controller.maximumTransfer >> shift))
     try memory.lend(access) { segments throws(NVMeError) in
-      var next = 0
-      var refusal: NVMeError?
-      try run(opcode) { queue in
-        guard next < count else { return false }
-        let blocks = min(count - next, longest)
-        let command = NVMeCommand(
-          opcode, namespaceID: namespace.id, block: block + UInt64(next), count: UInt32(blocks))
-        let pieces = segments.part(next << shift..<(next + blocks) << shift)
-        do throws(NVMeError) {
-          guard try queue.submit(command, moving: pieces, named: .regionPages) else { return false }
-        } catch {
-          refusal = error
-          return false
-        }
-        next += blocks
-        return true
+      try run(transfer) { queue, part throws(NVMeError) in
+        try queue.submit(part.command, moving: segments.part(part.bytes), named: .regionPages)
       }
-      if let refusal { throw refusal }
     }
   }
 }

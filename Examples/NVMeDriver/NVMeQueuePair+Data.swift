@@ -28,7 +28,8 @@ public enum NVMeDataNames: Hashable, Sendable {
 extension NVMeQueuePair {
   /// Puts a command into the queue that moves data in one piece of the device's addresses.
   ///
-  /// Where they lie in more than two pages, the list is written into a page that is the command's until it is over.
+  /// Where they lie in more than two pages, an SGL descriptor names them, or a list in a page that is the command's until
+  /// it is over; see ``NVMeOptions/usesScatterGatherLists``.
   /// - Parameters:
   ///   - iova: A multiple of 4.
   ///   - byteCount: 1 to ``NVMeController/maximumTransfer``.
@@ -42,6 +43,8 @@ extension NVMeQueuePair {
     let end = (first & 4095) &+ UInt64(truncatingIfNeeded: byteCount)
     if end <= 8192 {
       command.setPages(first, end <= 4096 ? 0 : (first & ~4095) &+ 4096)
+    } else if namesByDescriptor {
+      command.setDescriptor(iova, byteCount: UInt32(truncatingIfNeeded: byteCount))
     } else {
       // The list's page is free, as the place at the tail is.
       let second = (first & ~4095) &+ 4096

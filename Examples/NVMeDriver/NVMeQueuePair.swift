@@ -28,6 +28,10 @@ public struct NVMeQueuePair: ~Copyable, @unchecked Sendable {
   public var depth: Int { Int(mask) }
   /// Whether a doorbell is one store, and nothing else is to be done.
   @usableFromInline let hasPlainDoorbells: Bool
+  /// Whether one descriptor names data that lie in more than two pages.
+  @usableFromInline let namesByDescriptor: Bool
+  /// How many entries the controller may be owed; see ``acknowledge(_:)``.
+  @usableFromInline let greatestDebt: UInt
   /// Where the next command goes.
   @usableFromInline var tail: UInt = 0
   /// What the controller was told of it.
@@ -35,6 +39,8 @@ public struct NVMeQueuePair: ~Copyable, @unchecked Sendable {
   /// Where the next completion comes, and the phase bit that it has, at its place in the entry's last word.
   @usableFromInline var head: UInt = 0
   @usableFromInline var phase: UInt32 = 0x1_0000
+  /// How many entries the controller is owed at most.
+  @usableFromInline var debt: UInt = 0
   /// Everything that is not needed for a command, and the life of the queues.
   @usableFromInline let resources: NVMeQueueResources
 
@@ -48,13 +54,15 @@ public struct NVMeQueuePair: ~Copyable, @unchecked Sendable {
     unsafe completionDoorbell = unsafe doorbells?.completion ?? UnsafeMutableRawPointer(memory.slots)
     hasPlainDoorbells = doorbells != nil
     mask = UInt(memory.entryCount - 1)
+    namesByDescriptor = resources.controller?.namesByDescriptor ?? false
+    greatestDebt = resources.mayOweEntries ? UInt(memory.entryCount / 2 - 1) : 0
     self.resources = resources
     clear()
   }
 
   /// Everything as at the beginning; the controller has forgotten the queues.
   mutating func clear() {
-    (tail, rungTail, head, phase) = (0, 0, 0, 0x1_0000)
+    (tail, rungTail, head, phase, debt) = (0, 0, 0, 0x1_0000, 0)
     resources.memory.clear()
   }
 
@@ -99,7 +107,7 @@ public struct NVMeQueuePair: ~Copyable, @unchecked Sendable {
 
   /// Takes the next completion, or nil where none has come; never waits.
   ///
-  /// ``acknowledge()`` gives the entry back, once for several.
+  /// ``acknowledge(_:)`` gives the entry back, once for several.
   /// - Throws: `NVMeError` of code `.deviceFault` for a completion of a command that is not on its way: the controller
   ///   must be reset then, as ``abandon(waiting:_:)`` does.
   @inlinable
@@ -123,7 +131,7 @@ public struct NVMeQueuePair: ~Copyable, @unchecked Sendable {
     return completion
   }
 
-  /// Gives the entries of all completions that were taken back to the controller.
+  /// Gives the entries of all completions that were taken back to the controller, now.
   @inlinable
   public mutating func acknowledge() {
     if _fastPath(hasPlainDoorbells) {
@@ -134,7 +142,21 @@ public struct NVMeQueuePair: ~Copyable, @unchecked Sendable {
     }
   }
 
-  /// Takes all completions that have come, in the controller's order, and gives their entries back.
+  /// Gives the entries of `count` more completions back, where it is time.
+  ///
+  /// A doorbell is a store over the bus, in a guest an exit of the virtual machine, and the controller need not know
+  /// before it lacks entries. So a polled queue tells it of half a queue at once. It never waits for the other half:
+  /// where nothing is left to take, it is owed less than half.
+  @inlinable
+  public mutating func acknowledge(_ count: Int) {
+    debt &+= UInt(bitPattern: count)
+    if debt > greatestDebt {
+      acknowledge()
+      debt = 0
+    }
+  }
+
+  /// Takes all completions that have come, in the controller's order, and gives their entries back in time.
   /// - Returns: How many there were.
   /// - Throws: As ``poll()``.
   @inlinable @discardableResult
@@ -144,7 +166,7 @@ public struct NVMeQueuePair: ~Copyable, @unchecked Sendable {
       body(completion)
       count &+= 1
     }
-    if count != 0 { acknowledge() }
+    if count != 0 { acknowledge(count) }
     return count
   }
 }

@@ -24,6 +24,9 @@ final class NVMeQueueResources: Sendable {
   /// Nil for the admin queues, which end with the controller.
   let controller: NVMeController?
   let vector: NVMeVector?
+  /// Whether the controller may learn later which completions were taken: its interrupts could depend on it, and a
+  /// doorbell in memory costs next to nothing.
+  var mayOweEntries: Bool { controller != nil && vector == nil && shadow == nil }
   /// In which life of the controller the queues were made there; 0 for none.
   let life = Atomic<Int>(0)
   /// Whether the queue had a completion that makes no sense, so that only a reset helps.

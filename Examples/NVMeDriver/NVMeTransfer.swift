@@ -2,20 +2,27 @@
 internal import DMACore
 internal import DriverCore
 
-/// Blocks, and the memory that they come to or from; both checked.
+/// Blocks that a call moves, as commands that the controller takes; checked.
 struct NVMeTransfer {
   let opcode: NVMeOpcode
   let namespace: NVMeNamespace
   let block: UInt64
   let count: Int
-  let iova: IOVA
 
   init(
-    _ opcode: NVMeOpcode, _ namespace: NVMeNamespace, _ block: UInt64, _ count: Int,
-    _ memory: borrowing DMAMemory, _ byteOffset: Int
+    _ opcode: NVMeOpcode, _ namespace: NVMeNamespace, _ block: UInt64, _ count: Int
   ) throws(NVMeError) {
     try namespace.check(block, count, opcode)
     try namespace.checkMetadata()
+    self.opcode = opcode
+    self.namespace = namespace
+    self.block = block
+    self.count = count
+  }
+
+  /// Where in memory the data are.
+  /// - Throws: `NVMeError`: `.outOfRange` beyond the memory, `.misaligned`.
+  func iova(in memory: borrowing DMAMemory, byteOffset: Int) throws(NVMeError) -> IOVA {
     guard byteOffset >= 0, byteOffset < memory.byteCount,
       count <= (memory.byteCount - byteOffset) >> namespace.blockShift
     else {
@@ -25,32 +32,28 @@ struct NVMeTransfer {
     guard byteOffset & 3 == 0 else {
       throw NVMeError(.misaligned, "data at byte \(byteOffset), not a multiple of 4", during: opcode)
     }
-    self.opcode = opcode
-    self.namespace = namespace
-    self.block = block
-    self.count = count
-    iova = memory.iova(at: byteOffset)
+    return memory.iova(at: byteOffset)
   }
 
   /// What one command moves.
   struct Part {
     let opcode: NVMeOpcode
     let command: NVMeCommand
-    let count: Int
-    let byteCount: Int
-    let iova: IOVA
+    /// Its place in the transfer.
+    let blocks: Range<Int>
+    let bytes: Range<Int>
   }
 
   /// The longest part from one of its blocks on.
   /// - Parameter longest: What one command moves, in bytes.
   func part(from first: Int, longest: Int) -> Part {
     let shift = namespace.blockShift
-    let count = min(self.count - first, min(65536, max(1, longest >> shift)))
+    let blocks = first..<min(count, first + min(65536, max(1, longest >> shift)))
     return Part(
       opcode: opcode,
       command: NVMeCommand(
-        opcode, namespaceID: namespace.id, block: block + UInt64(first), count: UInt32(count)),
-      count: count, byteCount: count << shift, iova: iova.advanced(byByteCount: first << shift))
+        opcode, namespaceID: namespace.id, block: block + UInt64(first), count: UInt32(blocks.count)),
+      blocks: blocks, bytes: blocks.lowerBound << shift..<blocks.upperBound << shift)
   }
 }
 

@@ -16,7 +16,8 @@ extension AddressSpace {
   ///   - addressBits: How many address bits they drive.
   ///   - body: Lets a device do its transfers, and ends when none of them can come any more.
   /// - Throws: `KernelError`: `EOPNOTSUPP` without an IOMMU; else as ``expose(_:access:sharing:at:addressBits:)``. Where
-  ///   the unmap call fails, the addresses are not used again, and the kernel keeps the pages pinned.
+  ///   the unmap call fails, the addresses are not used again, and the kernel keeps the pages pinned; a call of
+  ///   ``endAllExposures()`` meanwhile unmaps them first, and fails it too.
   @unsafe
   public func lendPages<Value>(
     at base: UnsafeMutableRawPointer, byteCount: Int, access: DMAAccess, addressBits: Int = 64,

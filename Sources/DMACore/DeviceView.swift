@@ -11,9 +11,18 @@ public protocol DeviceView: AnyObject, Sendable {
   /// Copies `source` to memory at a device's address.
   /// - Returns: As ``readAsDevice(at:into:)``, with writing allowed.
   func writeAsDevice(_ source: RawSpan, at iova: IOVA) -> Bool
+  /// Shows where the memory lies, for many transfers in one go.
+  ///
+  /// Nothing is unmapped before `body` returns, so that it is short and calls no member of the view.
+  /// - Parameter body: Called once, or not at all.
+  /// - Returns: Whether it was called. Not every view has such a way; transfers by the other members work always.
+  func withReach(_ body: (inout DeviceReach) -> Void) -> Bool
 }
 
 extension DeviceView {
+  /// Has no such way.
+  public func withReach(_ body: (inout DeviceReach) -> Void) -> Bool { false }
+
   /// Copies as a bus does: an aligned word at once, so that the other side never sees half of it.
   @unsafe
   package func copyWords(

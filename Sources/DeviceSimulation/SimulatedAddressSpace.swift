@@ -57,17 +57,29 @@ public final class SimulatedAddressSpace: AddressSpace, DeviceView {
   }
 
   private struct State {
-    var mappings: [Mapping] = []  // sorted by address
+    private(set) var mappings: [Mapping] = []  // sorted by address
+    /// The device's side of each mapping, in the same order.
+    private(set) var pieces: [DeviceReach.Piece] = []
     var faults: [DMAFault] = []
+
+    mutating func insert(_ mapping: Mapping, at index: Int) {
+      mappings.insert(mapping, at: index)
+      // SAFETY: what a mapping names stays until it is removed.
+      let base = unsafe mapping.deviceSide(of: mapping.range.start)
+      pieces.insert(unsafe DeviceReach.Piece(mapping.range, at: base, access: mapping.access), at: index)
+    }
+
+    mutating func remove(at index: Int) {
+      mappings.remove(at: index)
+      pieces.remove(at: index)
+    }
+
+    mutating func removeAll() { (mappings, pieces) = ([], []) }
 
     /// The number of mappings that begin at or below an address.
     func count(through iova: IOVA) -> Int {
-      var (low, high) = (0, mappings.count)
-      while low < high {
-        let middle = (low + high) / 2
-        if mappings[middle].range.start <= iova { low = middle + 1 } else { high = middle }
-      }
-      return low
+      // SAFETY: only numbers are looked at.
+      unsafe pieces.withUnsafeBufferPointer { unsafe DeviceReach($0).count(through: iova) }
     }
 
     func mapping(at iova: IOVA) -> Mapping? {
@@ -109,7 +121,7 @@ public final class SimulatedAddressSpace: AddressSpace, DeviceView {
     let isFree = state.withLock { state in
       let index = state.count(through: range.last)
       if index > 0, state.mappings[index - 1].range.overlaps(range) { return false }
-      state.mappings.insert(mapping, at: index)
+      state.insert(mapping, at: index)
       return true
     }
     guard isFree else {
@@ -126,7 +138,7 @@ public final class SimulatedAddressSpace: AddressSpace, DeviceView {
         guard index >= 0, state.mappings[index].range == range else {
           return -Errno.noSuchFileOrDirectory.rawValue
         }
-        state.mappings.remove(at: index)
+        state.remove(at: index)
         return 0
       }
     }
@@ -139,7 +151,7 @@ public final class SimulatedAddressSpace: AddressSpace, DeviceView {
     try kernelCall("unmap", on: "\(label), all") { () -> CInt in
       state.withLock { state in
         byteCount = state.mappings.reduce(0) { $0 + $1.range.byteCountMinusOne + 1 }
-        state.mappings = []
+        state.removeAll()
       }
       return 0
     }
@@ -187,6 +199,18 @@ public final class SimulatedAddressSpace: AddressSpace, DeviceView {
       let origin = unsafe bytes.baseAddress.unsafelyUnwrapped
       return unsafe transfer(iova, byteCount, .write) { unsafe copyWords(from: origin, to: $0, byteCount) }
     }
+  }
+
+  /// Shows where the memory lies; `unmapPages` waits meanwhile, and so does every other transfer.
+  public func withReach(_ body: (inout DeviceReach) -> Void) -> Bool {
+    state.withLock { state in
+      // SAFETY: no mapping goes as long as the lock is held.
+      unsafe state.pieces.withUnsafeBufferPointer { pieces in
+        var reach = unsafe DeviceReach(pieces)
+        body(&reach)
+      }
+    }
+    return true
   }
 
   func record(_ fault: DMAFault) { state.withLock { $0.faults.append(fault) } }

@@ -21,11 +21,16 @@ final class SimulatedDevice: Sendable {
     self.address = address
     facts = model.facts
     port = try SimulatedPort(facts, view: view, clock: clock)
-    model.attach(to: port)
+    try model.attach(to: port)
   }
 
-  // Scheduled work holds the model, which holds the port and the clock: this ends the circle.
-  deinit { port.clock.stop() }
+  // The model's threads and scheduled work hold the model, which holds the port and the clock: this ends the circle.
+  deinit {
+    model.detach()
+    port.clock.stop()
+  }
+
+  func memory(in bar: PCIBAR.Index) -> DeviceBARMemory? { model.memory(in: bar) }
 
   func requirePresent(_ operation: String) throws(KernelError) {
     guard port.isRemoved else { return }
@@ -113,11 +118,14 @@ extension SimulatedDevice: InterruptSource {
 final class SimulatedBAR: RegisterBacking {
   private let device: SimulatedDevice
   private let index: PCIBAR.Index
+  /// What a window has mapped.
+  private let memory: DeviceBARMemory?
   private let fault = FirstFault()
 
-  init(_ device: SimulatedDevice, _ index: PCIBAR.Index) {
+  init(_ device: SimulatedDevice, _ index: PCIBAR.Index, keeping memory: DeviceBARMemory?) {
     self.device = device
     self.index = index
+    self.memory = memory
   }
 
   func load(at byteOffset: Int, byteWidth: Int) throws(KernelError) -> UInt64 {
@@ -159,7 +167,7 @@ final class SimulatedConfiguration: ConfigurationSpace {
   func write(_ value: UInt32, at byteOffset: Int, width: ConfigurationWidth) throws(KernelError) {
     try check("pwrite", byteOffset, width)
     if device.port.isRemoved { return }
-    let command = device.port.configuration.withLock { image in
+    let command = device.port.configure { image in
       image.store(value, at: byteOffset, byteWidth: width.rawValue)
       return image.commandRegister
     }

@@ -78,7 +78,7 @@ public struct SimulatedFunction: ~Copyable, PCIFunction {
     return space
   }
 
-  /// Opens a BAR; every access is a call of the model.
+  /// Opens a BAR; every access is a call of the model, but for the part that the model has as memory.
   /// - Throws: `KernelError`: `ENXIO` without such a BAR; `ENODEV` after removal.
   public borrowing func mapBAR(_ index: PCIBAR.Index) throws(KernelError) -> RegisterWindow {
     try device.requirePresent("map BAR")
@@ -87,14 +87,21 @@ public struct SimulatedFunction: ~Copyable, PCIFunction {
       throw KernelError(
         operation: "map BAR", errno: .noSuchAddressOrDevice, subject: "\(address) BAR\(index.rawValue)")
     }
-    return RegisterWindow(byteCount: byteCounts[index.rawValue], backing: SimulatedBAR(device, index))
+    let byteCount = byteCounts[index.rawValue]
+    let memory = device.memory(in: index)
+    let backing = SimulatedBAR(device, index, keeping: memory)
+    guard let memory else { return RegisterWindow(byteCount: byteCount, backing: backing) }
+    // SAFETY: the backing keeps the memory.
+    return unsafe RegisterWindow(
+      byteCount: byteCount, mappedBase: memory.memory.baseAddress, mappedRange: memory.range, backing: backing
+    )
   }
 
   /// Writes the command register's bus master bit.
   /// - Throws: `KernelError`: `ENODEV` after removal.
   public borrowing func setBusMaster(_ isEnabled: Bool) throws(KernelError) {
     try device.requirePresent("set bus master")
-    device.port.configuration.withLock { image in
+    device.port.configure { image in
       let others = image.commandRegister & ~ConfigurationImage.busMaster
       image.commandRegister = isEnabled ? others | ConfigurationImage.busMaster : others
     }

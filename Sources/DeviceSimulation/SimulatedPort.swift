@@ -44,6 +44,11 @@ final class SimulatedPort: DevicePort {
     turn.withLock { _ in body() }
   }
 
+  /// Changes configuration space as the driver does: when it returns, no transfer that it forbids is on its way.
+  func configure<Value: Sendable>(_ change: (inout ConfigurationImage) -> Value) -> Value {
+    inTurn { configuration.withLock { change(&$0) } }
+  }
+
   /// Puts the bus side at its defaults; in turn.
   func reset() {
     life.add(1, ordering: .relaxed)
@@ -87,6 +92,11 @@ final class SimulatedPort: DevicePort {
     return view.writeAsDevice(source, at: iova)
   }
 
+  func withReach(_ body: (inout DeviceReach) -> Void) -> Bool {
+    guard !isRemoved, isBusMaster else { return false }
+    return view.withReach(body)
+  }
+
   var enabledMessages: InterruptKind? {
     configuration.withLock { image in
       image.messageControls.first { _, control in
@@ -111,6 +121,14 @@ final class SimulatedPort: DevicePort {
       inTurn {
         if life.load(ordering: .relaxed) == born { work() }
       }
+    }
+  }
+
+  func takeTurn(_ body: () -> Void) -> Bool {
+    inTurn {
+      guard !isRemoved else { return false }
+      body()
+      return true
     }
   }
 }

@@ -9,6 +9,9 @@ public struct OwnedThread: ~Copyable, Sendable {
   /// - Parameter body: Must not hold the thread's owner, which would then never go.
   /// - Throws: `KernelError` for `pthread_create`: `EAGAIN` at a limit of the system.
   public init(running body: @escaping @Sendable () -> Void) throws(KernelError) {
+    #if DEBUG
+      let body = Self.planned(body)
+    #endif
     var thread = pthread_t()
     let context = unsafe Unmanaged.passRetained(Body(body)).toOpaque()
     do throws(KernelError) {
@@ -36,6 +39,14 @@ public struct OwnedThread: ~Copyable, Sendable {
       pthread_join(rawValue, nil)
     }
   }
+
+  #if DEBUG
+    /// The same under the ``FaultPlan`` for new threads, where there is one.
+    private static func planned(_ body: @escaping @Sendable () -> Void) -> @Sendable () -> Void {
+      guard let plan = FaultPlan.ofNewThreads else { return body }
+      return { FaultPlan.$current.withValue(plan, operation: body) }
+    }
+  #endif
 
   /// A closure as one word, for C.
   private final class Body: Sendable {

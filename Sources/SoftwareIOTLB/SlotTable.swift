@@ -146,9 +146,15 @@ struct SlotTable: @unchecked Sendable {
   func claimPages(from first: UInt64, _ offset: Int, _ end: Int, _ isCopied: Bool) {
     let last = first &+ UInt64(truncatingIfNeeded: (end &- 1) &>> Int(Self.pageShift))
     claim(first, of: first, offset, Self.pageByteCount, isCopied)
+    // As `claim`, with all that is the same for each page kept out of the loop: next to a long copy it would be seen.
+    let whole = Self.mark(first, 0, Self.pageByteCount)
+    var entry = unsafe entry(first &+ 1)
+    let lastEntry = unsafe self.entry(last)
     var page = first &+ 1
-    while page < last {
-      claim(page, of: first, 0, Self.pageByteCount, isCopied)
+    while unsafe entry != lastEntry {
+      let old = unsafe entry[2].load(ordering: .relaxed)
+      if _slowPath(old != whole || !isCopied) { clean(page, old, whole, isCopied) }
+      unsafe entry += 3
       page &+= 1
     }
     claim(last, of: first, 0, ((end &- 1) & Self.offsetMask) &+ 1, isCopied)

@@ -12,38 +12,8 @@ import Testing
 @Suite struct NVMeBadInputTests {
   private static let short = NVMeOptions(patience: .milliseconds(100))
 
-  /// What a read of one block throws on a controller that becomes bad after the queue was made.
-  private func errorOfARead(
-    _ stand: NVMeModelStand, _ misbehaviour: NVMeMisbehaviour, _ options: NVMeOptions = short,
-    afterwards: (NVMeController, inout NVMeQueuePair, borrowing DMAMemory) throws -> Void
-  ) throws -> NVMeError? {
-    let driver = try stand.driver(options)
-    let namespace = try driver.controller.namespace(1)
-    var queue = try driver.controller.makeQueuePair(depth: 4)
-    let memory = try stand.space.expose(UnsharedMemory(byteCount: 4096), access: .readWrite)
-    stand.model.misbehaviour = misbehaviour
-    var failure: NVMeError?
-    do throws(NVMeError) {
-      try queue.read(namespace, at: 0, count: 1, into: memory)
-    } catch {
-      failure = error
-    }
-    stand.model.misbehaviour = .none
-    try afterwards(driver.controller, &queue, memory)
-    return failure
-  }
-
-  /// After the error the queue works again.
   private func errorAndRecovery(_ misbehaviour: NVMeMisbehaviour) throws -> (NVMeError?, UInt64) {
-    let stand = try NVMeModelStand()
-    var resets: UInt64 = 0
-    let error = try errorOfARead(stand, misbehaviour) { controller, queue, memory in
-      resets = stand.model.counts.resets
-      try queue.read(controller.namespace(1), at: 1, count: 2, into: memory)
-    }
-    #expect(stand.space.takeFaults().isEmpty)
-    #expect(stand.space.mappedRanges.isEmpty)
-    return (error, resets)
+    try NVMeModelStand().errorAndRecovery(misbehaviour, Self.short)
   }
 
   @Test func aControllerThatNeverBecomesReady() throws {

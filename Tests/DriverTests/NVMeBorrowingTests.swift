@@ -25,9 +25,7 @@ import Testing
     var bytes = [UInt8](repeating: 1, count: byteCount)
     var failure: NVMeError?
     do throws(NVMeError) {
-      var span = bytes.mutableSpan
-      var raw = unsafe span.mutableBytes  // SAFETY: any byte is a UInt8
-      try queue.read(namespace, at: 0, into: &raw)
+      try queue.read(namespace, into: &bytes)
     } catch {
       failure = error
     }
@@ -66,9 +64,7 @@ import Testing
     var queue = try driver.controller.makeQueuePair(depth: 4)
     var bytes = [UInt8](repeating: 1, count: 12288)
     do throws(NVMeError) {
-      var span = bytes.mutableSpan
-      var raw = unsafe span.mutableBytes  // SAFETY: any byte is a UInt8
-      try queue.read(namespace, at: 0, into: &raw)
+      try queue.read(namespace, into: &bytes)
       Issue.record("a command that does not end")
     } catch {
       #expect(error.code == .timedOut)
@@ -88,9 +84,7 @@ import Testing
     var bytes = [UInt8](repeating: 1, count: 3 * 4096)
     let before = stand.space.mappedRanges
     do throws(NVMeError) {
-      var span = bytes.mutableSpan
-      var raw = unsafe span.mutableBytes  // SAFETY: any byte is a UInt8
-      try queue.read(namespace, at: 0, into: &raw)
+      try queue.read(namespace, into: &bytes)
       Issue.record("memory was lent")
     } catch {
       #expect(error.cause.kernelError?.errno == .notSupported, "\(error)")
@@ -126,6 +120,17 @@ import Testing
       #expect(swept > 4, "\(swept) calls")
     }
   #endif
+}
+
+extension NVMeQueuePair {
+  /// Reads the first blocks into a whole array.
+  fileprivate mutating func read(
+    _ namespace: NVMeNamespace, into bytes: inout [UInt8]
+  ) throws(NVMeError) {
+    var span = bytes.mutableSpan
+    var raw = unsafe span.mutableBytes  // SAFETY: any byte is a UInt8
+    try read(namespace, at: 0, into: &raw)
+  }
 }
 
 /// An address space that says at a time of the test's choice that it translates nothing.

@@ -17,10 +17,7 @@ import Testing
   /// The same on a controller that takes its time and does not keep an order.
   @Test(arguments: NVMeCheck.allCases)
   func onASlowModel(_ check: NVMeCheck) async throws {
-    var options = NVMeModelStand.usualOptions
-    options.latency = .microseconds(50)
-    options.completesInReverse = true
-    let stand = try NVMeModelStand(options)
+    let stand = try NVMeModelStand.slow(NVMeModelStand.usualOptions)
     try await check.run(on: stand.driver(check.options))
     #expect(stand.space.takeFaults().isEmpty)
   }

@@ -11,21 +11,65 @@ import Testing
 @Suite struct NVMeModelTests {
   private func stand(
     _ stand: NVMeModelStand, _ options: NVMeOptions = NVMeOptions(),
-    place: NVMeController.QueuePlace = .hostMemory, rounds: Int
+    place: NVMeController.QueuePlace = .hostMemory, waiting: NVMeWaiting = .polling, rounds: Int
   ) throws {
     let driver = try stand.driver(options)
     let namespace = try driver.controller.namespace(1)
-    var queue = try driver.controller.makeQueuePair(depth: 4, place: place)
+    var queue = try driver.controller.makeQueuePair(depth: 4, place: place, waiting: waiting)
     let memory = try stand.space.expose(UnsharedMemory(byteCount: 4096), access: .readWrite)
     for _ in 0..<rounds { try queue.read(namespace, at: 0, count: 1, into: memory) }
   }
 
   @Test func doorbellsInMemorySaveRegisterWrites() throws {
     let (plain, shadow) = (try NVMeModelStand(), try NVMeModelStand())
-    try stand(plain, rounds: 200)
-    try stand(shadow, NVMeOptions(usesDoorbellBuffer: true), rounds: 200)
+    // Polled queues save doorbells by themselves.
+    try stand(plain, waiting: .interrupts, rounds: 200)
+    try stand(shadow, NVMeOptions(usesDoorbellBuffer: true), waiting: .interrupts, rounds: 200)
     #expect(shadow.model.counts.reads == 200)
     #expect(shadow.model.counts.doorbells < plain.model.counts.doorbells - 150)
+  }
+
+  /// The rings of 4 have 8 entries: a polled queue gives 4 back at once, one with interrupts each.
+  @Test(arguments: [NVMeWaiting.polling, .interrupts])
+  func aPolledQueueGivesEntriesBackTogether(_ waiting: NVMeWaiting) throws {
+    let stand = try NVMeModelStand()
+    let driver = try stand.driver()
+    let namespace = try driver.controller.namespace(1)
+    var queue = try driver.controller.makeQueuePair(depth: 4, waiting: waiting)
+    let memory = try stand.space.expose(UnsharedMemory(byteCount: 4096), access: .readWrite)
+    let before = stand.model.counts.doorbells
+    for _ in 0..<200 { try queue.read(namespace, at: 0, count: 1, into: memory) }
+    #expect(stand.model.counts.doorbells - before == (waiting == .polling ? 250 : 400))
+  }
+
+  /// With as many commands on their way as the ring holds, entries that were not given back are lacking.
+  @Test func aFullQueueGoesOn() throws {
+    let stand = try NVMeModelStand()
+    let driver = try stand.driver()
+    var queue = try driver.controller.makeQueuePair(depth: 7)
+    let memory = try stand.space.expose(UnsharedMemory(byteCount: 4096), access: .readWrite)
+    let command = NVMeCommand(.read, namespaceID: 1, block: 0, count: 1)
+    var done = 0
+    for _ in 0..<100 {
+      while queue.submit(command, moving: 512, at: memory.iova) {}
+      try queue.drain(until: Deadline(.seconds(60))) { completion in
+        if completion.status.isSuccess { done += 1 }
+      }
+    }
+    #expect(queue.depth == 7 && done == 700)
+  }
+
+  /// One that knows no descriptors gets lists of pages.
+  @Test func longDataAreNamedAsTheControllerKnowsIt() throws {
+    var options = NVMeModelStand.usualOptions
+    options.hasScatterGatherLists = false
+    let stand = try NVMeModelStand(options)
+    let driver = try stand.driver()
+    let namespace = try driver.controller.namespace(1)
+    var queue = try driver.controller.makeQueuePair(depth: 4)
+    let memory = try stand.space.expose(UnsharedMemory(byteCount: 64 << 10), access: .readWrite)
+    try queue.read(namespace, at: 0, count: 128, into: memory)
+    #expect(stand.model.counts.reads == 1)
   }
 
   @Test func commandsAreFetchedFromTheMemoryBuffer() throws {
@@ -98,6 +142,24 @@ import Testing
     _ = try driver.controller.namespaceIDs()
     let more = try driver.controller.takeEvents()
     #expect(more.count == 1)
+  }
+
+  /// What happens before anybody asks is told to the first who does, once for each kind.
+  @Test func eventsWaitForARequest() throws {
+    let stand = try NVMeModelStand()
+    let driver = try stand.driver()
+    stand.model.tell(0x0002_0101)
+    stand.model.tell(0x0001_0000)
+    stand.model.tell(0x0002_0201)
+    var events = try driver.controller.takeEvents()
+    events += try driver.controller.takeEvents()
+    #expect(events.map(\.kind) == [.health, .error] && events.first?.information == 1)
+    let more = try driver.controller.takeEvents()
+    #expect(more.isEmpty)
+    stand.model.tell(0x0002_0101)
+    try driver.controller.reset()
+    let none = try driver.controller.takeEvents()
+    #expect(none.isEmpty, "a reset forgets them")
   }
 
   @Test func formattingChangesTheBlocks() throws {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 import LinuxHandles
+import Synchronization
 import SystemPackage
 import Testing
 
@@ -53,6 +54,26 @@ import Testing
       #expect(plan.callCount == 3 && plan.wasReached)
       try kernelCall("call") { CInt(0) }
       #expect(plan.callCount == 3)
+    }
+
+    @Test func aPlanMayBeOfOneCallAndOfThreads() throws {
+      let plan = FaultPlan(atCall: 2, of: "second", .fails(.noMemory))
+      let failed = Mutex<[String]>([])
+      try FaultPlan.$ofNewThreads.withValue(plan) {
+        let thread = try OwnedThread {
+          for name in ["first", "second", "first", "second", "second"] as [StaticString] {
+            do throws(KernelError) {
+              try kernelCall(name) { CInt(0) }
+            } catch {
+              failed.withLock { $0.append(error.operation) }
+            }
+          }
+        }
+        _ = consume thread
+        try kernelCall("second") { CInt(0) }
+      }
+      #expect(failed.withLock { $0 } == ["second"])
+      #expect(plan.callCounts == ["second": 3] && plan.wasReached, "and not of this thread")
     }
 
     /// A release is done even where it is said to have failed: a sweep must not leak by itself.

@@ -13,7 +13,7 @@ public enum NVMeCheck: String, CaseIterable, Sendable {
   case readsWhatWasWritten, writesByInterrupts, splitsLongTransfers, movesUnalignedData, movesUnsharedMemory
   case movesBorrowedMemory, refusesOtherBorrowedMemory, movesScatteredData, comparesBlocks, clearsBlocks,
     deallocatesBlocks, worksFromTheControllersMemory
-  case worksByDoorbellsInMemory
+  case worksByDoorbellsInMemory, namesPagesInLists
 
   /// Those that leave a namespace as it is.
   public static let readOnly = allCases.filter { !$0.writes }
@@ -24,7 +24,7 @@ public enum NVMeCheck: String, CaseIterable, Sendable {
     case .readsWhatWasWritten, .writesByInterrupts, .splitsLongTransfers, .movesUnalignedData,
       .movesUnsharedMemory, .movesBorrowedMemory, .movesScatteredData, .comparesBlocks, .clearsBlocks,
       .deallocatesBlocks,
-      .worksFromTheControllersMemory, .worksByDoorbellsInMemory:
+      .worksFromTheControllersMemory, .worksByDoorbellsInMemory, .namesPagesInLists:
       true
     default: false
     }
@@ -33,7 +33,8 @@ public enum NVMeCheck: String, CaseIterable, Sendable {
   /// What the driver is to be opened with.
   public var options: NVMeOptions {
     NVMeOptions(
-      queuePairCount: 4, patience: .seconds(60), usesDoorbellBuffer: self == .worksByDoorbellsInMemory)
+      queuePairCount: 4, patience: .seconds(60), usesDoorbellBuffer: self == .worksByDoorbellsInMemory,
+      usesScatterGatherLists: self != .namesPagesInLists)
   }
 
   /// Does it; failures are the test's.

@@ -41,6 +41,9 @@ struct NVMeStand {
     case .writesByInterrupts: try writeAndRead(.interrupts)
     case .splitsLongTransfers: try splitLongTransfers()
     case .movesUnalignedData: try moveUnalignedData()
+    case .namesPagesInLists:
+      try splitLongTransfers()
+      try moveUnalignedData()
     case .movesUnsharedMemory: try moveUnsharedMemory()
     case .movesBorrowedMemory: try moveBorrowedMemory()
     case .refusesOtherBorrowedMemory: try refuseOtherBorrowedMemory()

@@ -2,6 +2,7 @@
 // NVMe rings as a C driver has them, laid out as in libvfn (a request tracker for each command that is on its way, a
 // command that is built on the stack and copied, doorbells that may lie in memory): what NVMeQueuePair is measured against.
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "COpening.h"
@@ -36,6 +37,8 @@ struct twin_nvme_queue {
   uint32_t *shadow_doorbells;
   uint32_t entry_count, depth;
   uint32_t tail, rung_tail, head, phase;
+  /// How many completions were taken that the controller was not told of.
+  uint32_t debt;
   struct twin_nvme_request *requests, *free_requests;
   /// A page for each request, where data lie in more than two; its address for the controller.
   uint64_t *lists, lists_address;
@@ -73,8 +76,11 @@ struct twin_nvme_controller {
 int twin_nvme_open(const char *address, uint32_t entry_count, uint64_t data_byte_count,
                    struct twin_nvme_controller *controller);
 enum { TWIN_NVME_GREATEST_DEPTH = 64 };
-/// `count` reads at scattered places, `depth` of them on their way; 0 or -errno.
-int twin_nvme_reads(struct twin_nvme_controller *controller, uint32_t count, uint32_t depth, uint32_t byte_count);
+/// `count` reads at scattered places, `depth` of them on their way; 0 or -errno. Where it `saves` accesses it does exactly
+/// those of NVMeQueuePair: the controller is told of half a queue of completions at once, and data in more than two pages
+/// are named by a descriptor. Otherwise it does what libvfn does: a doorbell for each look that found something, PRP lists.
+int twin_nvme_reads(struct twin_nvme_controller *controller, uint32_t count, uint32_t depth, uint32_t byte_count,
+                    bool saves);
 void twin_nvme_close(struct twin_nvme_controller *controller);
 
 /// Where the read of a number goes, before it is brought into the namespace.

@@ -10,7 +10,7 @@ extension NVMeModel {
       guard state.eventRequests.count < Self.eventRequestCount else {
         return complete(command, ofQueue: 0, .tooManyEventRequests, &state)
       }
-      return state.eventRequests.append(command.id)
+      return requestEvent(command.id, &state)
     }
     do throws(NVMeModelStatus) {
       let result = try answer(command, &state)
@@ -19,6 +19,12 @@ extension NVMeModel {
       complete(command, ofQueue: 0, error, &state)
     }
   }
+
+  /// Whether doorbells may lie in the driver's memory.
+  ///
+  /// There would have to be a second look at them after each time that the driver is asked to write the register; a
+  /// thread that looks at registers anyway does not need them.
+  private var offersDoorbellBuffer: Bool { options.hasDoorbellBuffer && doorbells == nil }
 
   static var eventRequestCount: Int { 4 }
 
@@ -34,8 +40,8 @@ extension NVMeModel {
     case 0x06: try send(identify(command, state), command, state)
     case 0x08: return abort(command, &state)
     case 0x09: return setFeature(command, &state)
-    case 0x0a: return feature(UInt8(truncatingIfNeeded: command.words[10]), state)
-    case 0x7c where options.hasDoorbellBuffer:
+    case 0x0a: return feature(UInt8(truncatingIfNeeded: command.word10), state)
+    case 0x7c where offersDoorbellBuffer:
       guard command.data1 & 4095 == 0, command.data2 & 4095 == 0 else { throw .invalidField }
       (state.shadowDoorbells, state.eventIndices) = (command.data1, command.data2)
     case 0x80: try format(command, &state)
@@ -63,8 +69,9 @@ extension NVMeModel {
   ) throws(NVMeModelStatus) {
     let (id, entryCount) = try queue(command)
     guard state.completionQueues[id] == nil else { throw .invalidQueueID }
-    let vector = command.words[11] & 2 == 0 ? nil : Int(command.words[11] >> 16)
+    let vector = command.word11 & 2 == 0 ? nil : Int(command.word11 >> 16)
     guard vector ?? 0 <= options.queuePairCount else { throw .invalidVector }
+    doorbells?.clear(number: 2 * id + 1)
     state.completionQueues[id] = CompletionQueue(
       address: command.data1, entryCount: entryCount, vector: vector)
   }
@@ -74,26 +81,27 @@ extension NVMeModel {
   ) throws(NVMeModelStatus) {
     let (id, entryCount) = try queue(command)
     guard state.submissionQueues[id] == nil else { throw .invalidQueueID }
-    let completionQueue = Int(command.words[11] >> 16)
+    let completionQueue = Int(command.word11 >> 16)
     guard completionQueue != 0, state.completionQueues[completionQueue] != nil else {
       throw .invalidCompletionQueue
     }
+    doorbells?.clear(number: 2 * id)
     state.submissionQueues[id] = SubmissionQueue(
       address: command.data1, entryCount: entryCount, completionQueue: completionQueue)
   }
 
   private func queue(_ command: NVMeModelCommand) throws(NVMeModelStatus) -> (id: Int, entryCount: Int) {
-    let (id, entryCount) = (Int(command.words[10] & 0xffff), Int(command.words[10] >> 16) + 1)
+    let (id, entryCount) = (Int(command.word10 & 0xffff), Int(command.word10 >> 16) + 1)
     guard id >= 1, id <= options.queuePairCount else { throw .invalidQueueID }
     guard entryCount >= 2, entryCount <= options.entryCount else { throw .invalidQueueSize }
-    guard command.data1 & 4095 == 0, command.words[11] & 1 != 0 else { throw .invalidField }
+    guard command.data1 & 4095 == 0, command.word11 & 1 != 0 else { throw .invalidField }
     return (id, entryCount)
   }
 
   private func deleteSubmissionQueue(
     _ command: NVMeModelCommand, _ state: inout State
   ) throws(NVMeModelStatus) {
-    let id = Int(command.words[10] & 0xffff)
+    let id = Int(command.word10 & 0xffff)
     guard id != 0, state.submissionQueues[id] != nil else { throw .invalidQueueID }
     for held in state.held.removeValue(forKey: id) ?? [] {
       complete(held, ofQueue: id, .abortedWithQueue, &state)
@@ -104,9 +112,9 @@ extension NVMeModel {
   private func deleteCompletionQueue(
     _ command: NVMeModelCommand, _ state: inout State
   ) throws(NVMeModelStatus) {
-    let id = Int(command.words[10] & 0xffff)
+    let id = Int(command.word10 & 0xffff)
     guard id != 0, state.completionQueues[id] != nil else { throw .invalidQueueID }
-    guard !state.submissionQueues.values.contains(where: { $0.completionQueue == id }) else {
+    guard !state.submissionQueues.contains(where: { $0.completionQueue == id }) else {
       throw .invalidQueueDeletion
     }
     state.completionQueues[id] = nil
@@ -114,7 +122,7 @@ extension NVMeModel {
 
   /// - Returns: 0 where the command was given up, 1 where not.
   private func abort(_ command: NVMeModelCommand, _ state: inout State) -> UInt32 {
-    let (queue, id) = (Int(command.words[10] & 0xffff), UInt16(command.words[10] >> 16))
+    let (queue, id) = (Int(command.word10 & 0xffff), UInt16(command.word10 >> 16))
     guard state.misbehaviour != .forgetsCommands,
       let place = state.held[queue]?.firstIndex(where: { $0.id == id }),
       let held = state.held[queue]?.remove(at: place)
@@ -131,16 +139,16 @@ extension NVMeModel {
   }
 
   private func setFeature(_ command: NVMeModelCommand, _ state: inout State) -> UInt32 {
-    let id = UInt8(truncatingIfNeeded: command.words[10])
+    let id = UInt8(truncatingIfNeeded: command.word10)
     guard id != 0x07 else { return feature(id, state) }
-    state.features[id] = command.words[11]
+    state.features[id] = command.word11
     return 0
   }
 
   // MARK: Identify
 
   private func identify(_ command: NVMeModelCommand, _ state: State) throws(NVMeModelStatus) -> [UInt8] {
-    switch command.words[10] & 0xff {
+    switch command.word10 & 0xff {
     case 0:
       guard command.namespaceID >= 1, command.namespaceID <= state.namespaces.count else {
         throw .invalidNamespace
@@ -167,7 +175,7 @@ extension NVMeModel {
     page.put("1.0", at: 64..<72)
     page.put(UInt8(options.transferShift), at: 77)
     page.put(UInt32(0x0001_0400), at: 80)
-    page.put(UInt16(1 << 1 | (options.hasDoorbellBuffer ? 1 << 8 : 0)), at: 256)
+    page.put(UInt16(1 << 1 | (offersDoorbellBuffer ? 1 << 8 : 0)), at: 256)
     page.put(UInt8(3), at: 258)
     page.put(UInt8(Self.eventRequestCount - 1), at: 259)
     page.put(UInt8(0x66), at: 512)
@@ -194,7 +202,7 @@ extension NVMeModel {
   /// All of a namespace is zero afterwards.
   private func format(_ command: NVMeModelCommand, _ state: inout State) throws(NVMeModelStatus) {
     _ = try activeNamespace(command.namespaceID, state)
-    let format = Int(command.words[10] & 0xf)
+    let format = Int(command.word10 & 0xf)
     guard format < Self.shifts.count else { throw .invalidFormat }
     let index = Int(command.namespaceID) - 1
     state.namespaces[index].shift = Self.shifts[format]
@@ -204,10 +212,10 @@ extension NVMeModel {
   // MARK: Log pages
 
   private func sendLog(_ command: NVMeModelCommand, _ state: inout State) throws(NVMeModelStatus) {
-    let byteCount = 4 * (Int(command.words[10] >> 16) + 1)
+    let byteCount = 4 * (Int(command.word10 >> 16) + 1)
     guard byteCount <= 4096 else { throw .invalidField }
     var page = NVMeModelPage()
-    switch command.words[10] & 0xff {
+    switch command.word10 & 0xff {
     case 1:
       let entries = state.errors.flatMap { $0 }
       for (place, byte) in entries.enumerated() { page.put(byte, at: place) }

@@ -60,7 +60,7 @@ extension NVMeModel {
   ) throws(NVMeModelStatus) -> (start: Int, pieces: [NVMeDataWalk.Piece], port: any DevicePort) {
     let (start, byteCount) = try range(command.block, command.blockCount, of: namespace)
     guard let port = state.port else { throw .transferError }
-    guard options.transferShift == 0 || byteCount <= 4096 << options.transferShift,
+    guard byteCount <= options.longestTransfer,
       options.hasScatterGatherLists || !command.usesDescriptors
     else { throw .invalidField }
     return (start, try NVMeDataWalk(command, byteCount, through: port).pieces, port)
@@ -125,7 +125,7 @@ extension NVMeModel {
     _ command: NVMeModelCommand, _ namespace: Namespace, _ state: State
   ) throws(NVMeModelStatus) {
     guard let port = state.port else { throw .transferError }
-    let count = Int(command.words[10] & 0xff) + 1
+    let count = Int(command.word10 & 0xff) + 1
     let walk = try NVMeDataWalk(command, 16 * count, through: port)
     var list: [UInt8] = []
     for piece in walk.pieces {
@@ -134,7 +134,7 @@ extension NVMeModel {
       }
       list += bytes
     }
-    guard command.words[11] & 4 != 0 else { return }
+    guard command.word11 & 4 != 0 else { return }
     for entry in 0..<count {
       let words = (0..<4).map { word in
         (0..<4).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64(list[16 * entry + 4 * word + $1]) }

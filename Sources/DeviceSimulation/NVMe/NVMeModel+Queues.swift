@@ -3,8 +3,15 @@ internal import DMACore
 internal import Synchronization
 
 extension NVMeModel {
-  /// Takes a doorbell: even ones are of submission queues.
-  func ringDoorbell(_ number: Int, _ value: Int, _ state: inout State) {
+  /// Takes what was written to a doorbell.
+  func takeDoorbell(_ number: Int, _ word: UInt32, _ state: inout State) {
+    guard state.misbehaviour != .allOnes, state.status & 1 != 0, !state.isDead else { return }
+    state.counts.doorbells += 1
+    ringDoorbell(number, Int(word & 0xffff), &state)
+  }
+
+  /// Even ones are of submission queues.
+  private func ringDoorbell(_ number: Int, _ value: Int, _ state: inout State) {
     let id = number / 2
     if number % 2 == 0 {
       guard let queue = state.submissionQueues[id], value < queue.entryCount else {
@@ -26,11 +33,12 @@ extension NVMeModel {
   // MARK: Commands
 
   private func fetchCommands(_ id: Int, _ state: inout State) {
+    if id != 0 { doPlainCommands(id, &state) }
     var commands: [NVMeModelCommand] = []
     while var queue = state.submissionQueues[id], queue.head != queue.tail, let port = state.port {
       let address = queue.address + UInt64(queue.head * 64)
       guard let bytes = fetch(address, port, &state) else { return die(&state) }
-      queue.head = (queue.head + 1) % queue.entryCount
+      queue.advance()
       state.submissionQueues[id] = queue
       commands.append(NVMeModelCommand(bytes))
     }
@@ -40,13 +48,18 @@ extension NVMeModel {
   }
 
   private func fetch(_ address: UInt64, _ port: any DevicePort, _ state: inout State) -> [UInt8]? {
-    let base = state.bufferControl & ~0xfff
-    if state.bufferControl & 2 != 0, address >= base, address - base < UInt64(state.buffer.count) {
+    if isInBuffer(address, state) {
       state.counts.fetchesFromBuffer += 1
-      let start = Int(address - base)
+      let start = Int(address - state.bufferControl & ~0xfff)
       return Array(state.buffer[start..<(start + 64)])
     }
     return port.readBytes(at: IOVA(address), byteCount: 64)
+  }
+
+  /// Whether a device's address is one of the controller's own memory.
+  func isInBuffer(_ address: UInt64, _ state: State) -> Bool {
+    let base = state.bufferControl & ~0xfff
+    return state.bufferControl & 2 != 0 && address >= base && address - base < UInt64(state.buffer.count)
   }
 
   /// Its memory is not there: nothing sensible can go on.
@@ -96,33 +109,38 @@ extension NVMeModel {
       var queue = state.completionQueues[submission.completionQueue], let port = state.port
     else { return }
     let id = submission.completionQueue
-    if queue.isFull, let shadow = state.shadowDoorbells,
+    if queue.freeCount == 0, let shadow = state.shadowDoorbells,
       let head = port.readWord(UInt32.self, at: IOVA(shadow + UInt64(8 * id + 4)))
     {
       queue.head = Int(head) % queue.entryCount
     }
-    guard !queue.isFull else {
+    guard queue.freeCount > 0 else {
       queue.waiting.append(completion)
       state.completionQueues[id] = queue
       return
     }
     let phase = state.misbehaviour == .phaseJump && id != 0 ? queue.phase ^ 1 : queue.phase
     let place = queue.address + UInt64(queue.tail * 16)
-    let words: [UInt32] = [
-      completion.result, 0, UInt32(submission.head) | UInt32(completion.queue) << 16,
-      UInt32(completion.id) | UInt32(phase) << 16 | UInt32(completion.status.rawValue) << 17,
-    ]
     // The word with the phase comes last; a queue that is not mapped any more swallows it.
-    for (index, word) in words.enumerated() where port.writeWord(word, at: IOVA(place + UInt64(4 * index))) {}
-    queue.tail += 1
-    if queue.tail == queue.entryCount {
-      queue.tail = 0
-      queue.phase ^= 1
-    }
+    _ = port.writeWord(UInt64(completion.result), at: IOVA(place))
+    _ = port.writeWord(
+      Self.completionWord(
+        completion.id, ofQueue: completion.queue, head: submission.head, phase: phase, completion.status),
+      at: IOVA(place + 8))
+    queue.advance()
     state.completionQueues[id] = queue
     if let vector = queue.vector, !(state.misbehaviour == .lostInterrupt && id != 0) {
       port.sendMessage(vector: vector)
     }
+  }
+
+  /// The second half of an entry: all but the result.
+  @inline(__always)
+  static func completionWord(
+    _ command: UInt16, ofQueue id: Int, head: Int, phase: UInt16, _ status: NVMeModelStatus
+  ) -> UInt64 {
+    UInt64(head) | UInt64(id) << 16 | UInt64(command) << 32 | UInt64(phase) << 48 | UInt64(status.rawValue)
+      << 49
   }
 
   // MARK: Doorbells in memory
@@ -135,12 +153,25 @@ extension NVMeModel {
 
   // MARK: Events and errors
 
-  /// Ends an asynchronous event request, if there is one and the event's kind was looked at.
+  /// Ends an asynchronous event request, where the event's kind was looked at.
+  ///
+  /// Where there is no request it waits for one, once for each kind (NVM Express Base Specification 2.0, 5.2).
   func tell(_ event: UInt32, _ state: inout State) {
-    guard !state.maskedEvents.contains(event & 7), let id = state.eventRequests.first else { return }
+    guard !state.maskedEvents.contains(event & 7) else { return }
+    guard let id = state.eventRequests.first else {
+      if !state.waitingEvents.contains(where: { $0 & 7 == event & 7 }) { state.waitingEvents.append(event) }
+      return
+    }
     state.eventRequests.removeFirst()
     state.maskedEvents.insert(event & 7)
     post(Completion(id: id, queue: 0, result: event, status: .success), &state)
+  }
+
+  /// Takes a request for an event, which ends with what waits for one.
+  func requestEvent(_ id: UInt16, _ state: inout State) {
+    state.eventRequests.append(id)
+    guard !state.waitingEvents.isEmpty else { return }
+    tell(state.waitingEvents.removeFirst(), &state)
   }
 
   private func note(

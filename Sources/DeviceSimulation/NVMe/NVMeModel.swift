@@ -6,12 +6,16 @@ internal import Synchronization
 
 /// An NVMe controller in software: admin and I/O queues, namespaces in memory or in files, and ways to be broken.
 ///
-/// A command is done when its doorbell is written, on the thread that writes it, or after
-/// ``NVMeModelOptions/latency`` by the function's clock.
+/// A command is done when its doorbell is written, on the thread that writes it, or on the controller's own
+/// (``NVMeModelOptions/pollsDoorbells``), or after ``NVMeModelOptions/latency`` by the function's clock.
 /// - Source: NVM Express Base Specification 2.0; NVM Command Set Specification 1.0.
 public final class NVMeModel: DeviceModel {
   let options: NVMeModelOptions
   let state: Mutex<State>
+  /// Nil for a controller that is called for each doorbell.
+  let doorbells: NVMeDoorbells?
+  /// What looks at them.
+  let thread = Mutex<OwnedThread?>(nil)
 
   /// Makes a controller, as it is after power-on.
   /// - Throws: `KernelError` for the memory or the files of the namespaces.
@@ -19,6 +23,7 @@ public final class NVMeModel: DeviceModel {
     _ options: NVMeModelOptions = NVMeModelOptions(), _ misbehaviour: NVMeMisbehaviour = .none
   ) throws(KernelError) {
     self.options = options
+    doorbells = options.pollsDoorbells ? try NVMeDoorbells() : nil
     var namespaces: [Namespace] = []
     for namespace in options.namespaces {
       namespaces.append(
@@ -26,7 +31,7 @@ public final class NVMeModel: DeviceModel {
           store: try NVMeStore(namespace), byteCount: namespace.blockCount << UInt64(namespace.blockShift),
           shift: namespace.blockShift, isActive: namespace.isActive))
     }
-    state = Mutex(State(namespaces: namespaces, misbehaviour: misbehaviour, buffer: options))
+    state = Mutex(State(namespaces: namespaces, misbehaviour: misbehaviour, options))
   }
 
   struct Namespace {
@@ -43,6 +48,13 @@ public final class NVMeModel: DeviceModel {
     let completionQueue: Int
     var head = 0
     var tail = 0
+    /// How many commands were not taken yet.
+    var newCount: Int { tail >= head ? tail - head : tail - head + entryCount }
+
+    mutating func advance() {
+      head += 1
+      if head == entryCount { head = 0 }
+    }
   }
 
   struct CompletionQueue {
@@ -55,7 +67,15 @@ public final class NVMeModel: DeviceModel {
     var phase: UInt16 = 1
     /// What found no room.
     var waiting: [Completion] = []
-    var isFull: Bool { (tail + 1) % entryCount == head }
+    /// How many entries have room.
+    var freeCount: Int { head > tail ? head - tail - 1 : head - tail - 1 + entryCount }
+
+    mutating func advance() {
+      tail += 1
+      guard tail == entryCount else { return }
+      tail = 0
+      phase ^= 1
+    }
   }
 
   struct Completion {
@@ -83,12 +103,14 @@ public final class NVMeModel: DeviceModel {
     var adminCompletions: UInt64 = 0
     var bufferControl: UInt64 = 0
     var buffer: [UInt8]
-    var submissionQueues: [Int: SubmissionQueue] = [:]
-    var completionQueues: [Int: CompletionQueue] = [:]
+    var submissionQueues: NVMeQueueTable<SubmissionQueue>
+    var completionQueues: NVMeQueueTable<CompletionQueue>
     /// Asynchronous event requests, by command id.
     var eventRequests: [UInt16] = []
     /// Kinds of event that were told and not looked at.
     var maskedEvents: Set<UInt32> = []
+    /// Events for which there was no request, at most one of a kind.
+    var waitingEvents: [UInt32] = []
     var features: [UInt8: UInt32] = [:]
     /// Commands that were taken and not completed, by queue.
     var held: [Int: [NVMeModelCommand]] = [:]
@@ -102,9 +124,11 @@ public final class NVMeModel: DeviceModel {
     /// Counts resets, so that a delayed command of an earlier life is dropped.
     var life = 0
 
-    init(namespaces: [Namespace], misbehaviour: NVMeMisbehaviour, buffer options: NVMeModelOptions) {
+    init(namespaces: [Namespace], misbehaviour: NVMeMisbehaviour, _ options: NVMeModelOptions) {
       self.namespaces = namespaces
       self.misbehaviour = misbehaviour
+      submissionQueues = NVMeQueueTable(count: options.queuePairCount + 1)
+      completionQueues = NVMeQueueTable(count: options.queuePairCount + 1)
       buffer = [UInt8](repeating: 0, count: options.memoryBufferByteCount)
     }
   }
@@ -180,8 +204,17 @@ public final class NVMeModel: DeviceModel {
 
   // MARK: DeviceModel
 
-  /// Keeps the port.
-  public func attach(to port: any DevicePort) { state.withLock { $0.port = port } }
+  /// The doorbells of a controller that polls them.
+  public func memory(in bar: PCIBAR.Index) -> DeviceBARMemory? { bar == .bar0 ? doorbells?.registers : nil }
+
+  /// Keeps the port, and starts the controller's thread where it has one.
+  public func attach(to port: any DevicePort) throws(KernelError) {
+    state.withLock { $0.port = port }
+    try startPolling(through: port)
+  }
+
+  /// Ends the controller's thread.
+  public func detach() { stopPolling() }
 
   /// Power-on values; what the namespaces have stays.
   public func reset() {
@@ -252,9 +285,10 @@ public final class NVMeModel: DeviceModel {
     case 0x30, 0x34: put(&state.adminCompletions)
     case 0x50, 0x54: put(&state.bufferControl)
     case 0x1000..<0x2000:
-      guard state.status & 1 != 0, !state.isDead else { return }
-      state.counts.doorbells += 1
-      ringDoorbell((byteOffset - 0x1000) / 4, Int(word & 0xffff), &state)
+      let number = (byteOffset - 0x1000) / 4
+      // The thread sees it.
+      if let doorbells { return doorbells.store(word, number: number) }
+      takeDoorbell(number, word, &state)
     default: break
     }
   }
@@ -277,6 +311,7 @@ public final class NVMeModel: DeviceModel {
 
   private func enable(_ state: inout State) {
     guard state.misbehaviour != .neverReady, !state.isDead else { return }
+    doorbells?.clearAll()
     let attributes = state.adminAttributes
     state.completionQueues[0] = CompletionQueue(
       address: state.adminCompletions, entryCount: Int(attributes >> 16 & 0xfff) + 1, vector: 0)
@@ -290,8 +325,11 @@ public final class NVMeModel: DeviceModel {
     // A reset brings a controller back that had died.
     state.isDead = false
     state.status = 0
-    (state.submissionQueues, state.completionQueues) = ([:], [:])
-    (state.eventRequests, state.maskedEvents, state.features) = ([], [], [:])
+    state.submissionQueues.removeAll()
+    state.completionQueues.removeAll()
+    doorbells?.clearAll()
+    (state.eventRequests, state.maskedEvents, state.waitingEvents) = ([], [], [])
+    state.features = [:]
     state.held = [:]
     state.shadowDoorbells = nil
   }

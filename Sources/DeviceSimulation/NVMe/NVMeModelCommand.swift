@@ -1,25 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import DMACore
+internal import DeviceRegisters
 
 /// A command as a controller takes it apart.
 struct NVMeModelCommand: Sendable {
-  let words: [UInt32]
+  /// Opcode in 7:0, data pointer's kind in 15:14, id in 31:16, namespace in 63:32.
+  private let header: UInt64
+  /// PRP1, or the first half of an SGL descriptor.
+  let data1: UInt64
+  /// PRP2, or the second half of an SGL descriptor.
+  let data2: UInt64
+  private let words10and11: UInt64
+  private let words12and13: UInt64
+
+  /// Takes a command out of memory that a driver may write at any time: each part is read once.
+  /// - Parameter entry: Of 64 bytes, at a multiple of 8.
+  @unsafe
+  init(loading entry: UnsafeRawPointer) {
+    unsafe header = UInt64.volatileLoad(entry)
+    unsafe data1 = UInt64.volatileLoad(entry + 24)
+    unsafe data2 = UInt64.volatileLoad(entry + 32)
+    unsafe words10and11 = UInt64.volatileLoad(entry + 40)
+    unsafe words12and13 = UInt64.volatileLoad(entry + 48)
+  }
 
   /// - Parameter bytes: 64 of them.
   init(_ bytes: [UInt8]) {
-    words = (0..<16).map { word in
-      (0..<4).reversed().reduce(0) { $0 << 8 | UInt32(bytes[4 * word + $1]) }
+    precondition(bytes.count == 64, "a command has 64 bytes")
+    func word(_ place: Int) -> UInt64 {
+      (place..<(place + 8)).reversed().reduce(0) { $0 << 8 | UInt64(bytes[$1]) }
     }
+    (header, data1, data2, words10and11, words12and13) = (word(0), word(24), word(32), word(40), word(48))
   }
 
-  var opcode: UInt8 { UInt8(truncatingIfNeeded: words[0]) }
-  var usesDescriptors: Bool { words[0] >> 14 & 3 != 0 }
-  var id: UInt16 { UInt16(truncatingIfNeeded: words[0] >> 16) }
-  var namespaceID: UInt32 { words[1] }
-  var data1: UInt64 { UInt64(words[6]) | UInt64(words[7]) << 32 }
-  var data2: UInt64 { UInt64(words[8]) | UInt64(words[9]) << 32 }
-  var block: UInt64 { UInt64(words[10]) | UInt64(words[11]) << 32 }
-  var blockCount: UInt64 { UInt64(words[12] & 0xffff) + 1 }
+  var opcode: UInt8 { UInt8(truncatingIfNeeded: header) }
+  var usesDescriptors: Bool { header >> 14 & 3 != 0 }
+  var id: UInt16 { UInt16(truncatingIfNeeded: header >> 16) }
+  var namespaceID: UInt32 { UInt32(truncatingIfNeeded: header >> 32) }
+  var block: UInt64 { words10and11 }
+  var blockCount: UInt64 { (words12and13 & 0xffff) + 1 }
+  var word10: UInt32 { UInt32(truncatingIfNeeded: words10and11) }
+  var word11: UInt32 { UInt32(truncatingIfNeeded: words10and11 >> 32) }
 }
 
 /// A status field: type and code, and bit 14 for "do not retry".

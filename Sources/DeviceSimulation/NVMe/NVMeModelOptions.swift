@@ -31,13 +31,21 @@ public struct NVMeModelOptions: Hashable, Sendable {
   public var entryCount = 1024
   /// The longest transfer, as a power of two of pages of 4 KiB; 0 for no limit.
   public var transferShift = 5
+  /// The same in bytes; the largest number for no limit.
+  var longestTransfer: Int { transferShift == 0 ? .max : 4096 << transferShift }
   /// The controller's memory buffer in bytes: a power of two, or 0 for none.
   public var memoryBufferByteCount = 0
   /// Whether doorbells may lie in memory.
   public var hasDoorbellBuffer = true
   /// Whether SGL descriptors are understood.
   public var hasScatterGatherLists = true
-  /// How long a command of an I/O queue takes, by the function's clock; zero for at once, on the caller's thread.
+  /// Whether the controller has a thread of its own, for as long as it is in a function.
+  ///
+  /// A driver's doorbells are plain stores to memory then, which the thread looks at again and again, more seldom where
+  /// nothing comes for a millisecond. Doorbells that lie in the driver's memory are not offered.
+  public var pollsDoorbells = false
+  /// How long a command of an I/O queue takes, by the function's clock; zero for at once, on the thread that sees the
+  /// doorbell.
   public var latency = Duration.zero
   /// Whether commands that were seen together are completed in reverse.
   public var completesInReverse = false

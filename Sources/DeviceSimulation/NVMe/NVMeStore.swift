@@ -17,6 +17,9 @@ final class NVMeStore: @unchecked Sendable {
     }
   }
 
+  /// Where the first byte lies, as long as this object lives.
+  @unsafe var baseAddress: UnsafeMutableRawPointer { unsafe memory.baseAddress }
+
   private func checked(_ start: Int, _ byteCount: Int) -> UnsafeMutableRawPointer {
     precondition(
       start >= 0 && byteCount >= 0 && start <= memory.byteCount - byteCount, "inside the namespace")
