@@ -14,21 +14,26 @@ public final class BlockService: VirtioService {
   private let queueCount: Int
   private let queueSize: Int
   private let offersPackedRings: Bool
+  private let offersIndirectTables: Bool
 
   /// Makes a disk of an image.
   /// - Parameters:
   ///   - identity: What the driver shows as the disk's serial number; at most 20 bytes of it.
   ///   - queueSize: A power of two, 4 at least.
   ///   - offersPackedRings: Whether the driver may choose packed rings.
+  ///   - offersIndirectTables: Whether the driver may put the descriptors of a request into a table of their own. The ring
+  ///     holds more large requests then; but Linux's driver does it for each request, and allocates, maps and unmaps a table
+  ///     more for it.
   public init(
-    _ image: DiskImage, identity: String, queueCount: Int = 1, queueSize: Int = 256,
-    offersPackedRings: Bool = false
+    _ image: DiskImage, identity: String, queueCount: Int = 1, queueSize: Int = 1024,
+    offersPackedRings: Bool = false, offersIndirectTables: Bool = false
   ) {
     self.image = image
     self.identity = Array(identity.utf8.prefix(BlockProtocol.identityByteCount))
     self.queueCount = queueCount
     self.queueSize = queueSize
     self.offersPackedRings = offersPackedRings
+    self.offersIndirectTables = offersIndirectTables
   }
 
   /// The most entries of each queue.
@@ -38,22 +43,23 @@ public final class BlockService: VirtioService {
   public func description(name: String) -> VDUSEDeviceDescription {
     typealias Feature = BlockProtocol.Feature
     var features =
-      VirtioFeature.version1 | VirtioFeature.accessPlatform | VirtioFeature.indirectDescriptors
-      | VirtioFeature.eventIndex | Feature.segmentLimit | Feature.blockSize | Feature.flush | Feature.topology
+      VirtioFeature.version1 | VirtioFeature.accessPlatform | VirtioFeature.eventIndex
+      | Feature.segmentLimit | Feature.blockSize | Feature.flush | Feature.topology
     features |= image.isReadOnly ? Feature.readOnly : Feature.discard | Feature.writeZeroes
     if offersPackedRings { features |= VirtioFeature.packedRing }
+    if offersIndirectTables { features |= VirtioFeature.indirectDescriptors }
     if queueCount > 1 { features |= Feature.multiQueue }
     return VDUSEDeviceDescription(
       name: name, deviceID: .block, features: features, queueCount: queueCount,
-      // Head and status take two of a chain's pieces.
+      // Head and status take two of a chain's pieces; a ring of the usual size holds some of the largest requests.
       configuration: BlockProtocol.configuration(
-        sectorCount: image.sectorCount, segmentLimit: queueSize - 2, queueCount: queueCount))
+        sectorCount: image.sectorCount, segmentLimit: min(queueSize, 256) - 2, queueCount: queueCount))
   }
 
   /// Does what requests ask, one after the other.
   public func serve(_ queue: inout ServedQueue) throws(QueueError) -> ServiceNeed {
     while let chain = try queue.take() {
-      queue.complete(chain, writtenByteCount: serve(chain, of: queue))
+      queue.complete(chain, writtenByteCount: try serve(chain, of: queue))
       queue.publish()
     }
     return .chains
@@ -61,7 +67,10 @@ public final class BlockService: VirtioService {
 
   /// Does what a request asks, and tells its status.
   /// - Returns: How many bytes were written into the chain's writable part.
-  private func serve(_ chain: QueueChain, of queue: borrowing ServedQueue) -> UInt32 {
+  /// - Throws: `pieceUnmapped` where the status has no place: the driver would take what lies there from before for it.
+  private func serve(
+    _ chain: QueueChain, of queue: borrowing ServedQueue
+  ) throws(QueueError) -> UInt32 {
     let bytes = ChainBytes(chain)
     // Without a place for the status nothing can be said.
     guard chain.writableByteCount > 0 else { return 0 }
@@ -72,8 +81,10 @@ public final class BlockService: VirtioService {
     } catch {
       status = .failed
     }
-    _ = bytes.store(
-      [status.rawValue].span, at: Int(chain.writableByteCount) - 1, of: queue)
+    guard bytes.store(status.rawValue, at: Int(chain.writableByteCount) - 1, of: queue) else {
+      let last = queue.segment(Int(chain.segmentCount) - 1)
+      throw QueueError(.pieceUnmapped, index: chain.id, value: last.iova.rawValue)
+    }
     return written
   }
 

@@ -13,62 +13,67 @@ import Synchronization
 final class DirectStorage: DiskStorage {
   private let file: OwnedDescriptor
   private let alignment: DirectAlignment
-  /// The end of the whole blocks; and what reaches the sectors behind it, nil where there are none.
+  /// The end of the whole blocks; and what reaches the sectors behind it, if there are any.
   private let wholeByteCount: UInt64
-  private let rest: CachedStorage?
+  private let rest: CachedStorage
   private let buffer: Mutex<MappedMemory>
 
-  /// Opens a file.
-  /// - Parameter alignment: Nil for what the file system says.
+  /// Opens a file once more.
+  /// - Parameters:
+  ///   - cached: The same file through the page cache, for its rest.
+  ///   - alignment: Nil for what the file system says.
   /// - Throws: `KernelError` for `open` and `statx`: `EINVAL` where the file has no direct I/O; for `lseek` and `mmap`.
-  init(path: String, access: FileAccess, alignment: DirectAlignment?) throws(KernelError) {
+  init(
+    path: String, access: FileAccess, cached: consuming OwnedDescriptor, alignment: DirectAlignment?
+  ) throws(KernelError) {
     file = try OwnedDescriptor.openDirect(path, for: access)
     if let alignment { self.alignment = alignment } else { self.alignment = try DirectAlignment(of: file) }
     let sector = BlockProtocol.sectorByteCount
     let block = self.alignment.offset
     // No page of the cache has bytes of both sides.
     let unit = UInt64(block <= sector ? sector : max(block, 4096))
-    let byteCount = try file.byteCount
-    wholeByteCount = byteCount / unit * unit
-    let hasRest = byteCount - wholeByteCount >= UInt64(sector)
-    rest = hasRest ? CachedStorage(try OwnedDescriptor.open(path, for: access)) : nil
+    wholeByteCount = try file.byteCount / unit * unit
+    rest = CachedStorage(cached)
     buffer = Mutex(
       try MappedMemory.anonymous(byteCount: max(1 << 20, block), alignment: max(4096, self.alignment.memory)))
   }
 
   func read(into parts: inout MemoryParts, at offset: UInt64) throws(KernelError) {
     if isStraight(parts, offset) { return try file.read(into: &parts, atFileOffset: offset) }
-    let end = min(offset + UInt64(parts.byteCount), wholeByteCount)
-    var place = offset
-    if place < end {
-      try buffer.withLock { (buffer) throws(KernelError) in
-        while place < end {
-          let piece = BufferedBlocks(place..<end, in: buffer, blockByteCount: alignment.offset)
-          try load(piece)
-          unsafe parts.fillFirst(from: piece.bytes)
-          place += UInt64(unsafe piece.bytes.count)
-        }
-      }
+    let place = try exchange(&parts, at: offset) { (piece, parts) throws(KernelError) in
+      try load(piece)
+      unsafe parts.fillFirst(from: piece.bytes)
     }
-    if parts.byteCount > 0 { try rest?.read(into: &parts, at: place) }
+    if parts.byteCount > 0 { try rest.read(into: &parts, at: place) }
   }
 
   func write(_ parts: inout MemoryParts, at offset: UInt64) throws(KernelError) {
     if isStraight(parts, offset) { return try file.write(&parts, atFileOffset: offset) }
-    let end = min(offset + UInt64(parts.byteCount), wholeByteCount)
-    var place = offset
-    if place < end {
-      try buffer.withLock { (buffer) throws(KernelError) in
-        while place < end {
-          let piece = BufferedBlocks(place..<end, in: buffer, blockByteCount: alignment.offset)
-          if !piece.isWhole { try load(piece) }
-          unsafe parts.takeFirst(into: piece.bytes)
-          try store(piece)
-          place += UInt64(unsafe piece.bytes.count)
-        }
-      }
+    let place = try exchange(&parts, at: offset) { (piece, parts) throws(KernelError) in
+      if !piece.isWhole { try load(piece) }
+      unsafe parts.takeFirst(into: piece.bytes)
+      try store(piece)
     }
-    if parts.byteCount > 0 { try rest?.write(&parts, at: place) }
+    if parts.byteCount > 0 { try rest.write(&parts, at: place) }
+  }
+
+  /// Moves bytes by way of the buffer, one piece of the whole blocks after the other.
+  /// - Returns: Where the file goes on for the parts that are left: they are behind the whole blocks.
+  private func exchange(
+    _ parts: inout MemoryParts, at offset: UInt64,
+    _ move: (BufferedBlocks, inout MemoryParts) throws(KernelError) -> Void
+  ) throws(KernelError) -> UInt64 {
+    let end = min(offset + UInt64(parts.byteCount), wholeByteCount)
+    if offset >= end { return offset }
+    return try buffer.withLock { (buffer) throws(KernelError) in
+      var place = offset
+      while place < end {
+        let piece = BufferedBlocks(place..<end, in: buffer, blockByteCount: alignment.offset)
+        try move(piece, &parts)
+        place += UInt64(unsafe piece.bytes.count)
+      }
+      return place
+    }
   }
 
   /// Whether the kernel takes a request as it is.

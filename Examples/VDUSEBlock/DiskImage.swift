@@ -4,6 +4,7 @@ import SystemPackage
 
 /// A file, or a block device, whose bytes are a disk's.
 public final class DiskImage: Sendable {
+  /// Where the bytes are; it also keeps the file locked.
   private let storage: any DiskStorage
   /// Whether nothing is written.
   public let isReadOnly: Bool
@@ -14,22 +15,25 @@ public final class DiskImage: Sendable {
   /// - Parameters:
   ///   - isDirect: Past the page cache: what the driver reads and writes is not kept in memory here as well.
   ///   - alignment: What that needs; nil for what the file system says.
-  /// - Throws: `KernelError` for `open` and `lseek`; `EINVAL` for a file without a whole sector. With `isDirect` also for
-  ///   `statx` and `mmap`; `EINVAL` where the file system has no direct I/O.
+  /// - Throws: `KernelError` for `open` and `lseek`; `EINVAL` for a file without a whole sector; for `flock`:
+  ///   `EWOULDBLOCK` while another image is over the same file, unless nobody writes it. With `isDirect` also for `statx`
+  ///   and `mmap`; `EINVAL` where the file system has no direct I/O.
   public init(
     path: String, isReadOnly: Bool = false, isDirect: Bool = false, alignment: DirectAlignment? = nil
   ) throws(KernelError) {
     let access: FileAccess = isReadOnly ? .read : .readWrite
-    let file = try OwnedDescriptor.open(path, for: access)
+    let file = try Self.openLocked(path, for: access)
     sectorCount = try file.byteCount / UInt64(BlockProtocol.sectorByteCount)
     guard sectorCount > 0 else {
       throw KernelError(
         operation: "open", errno: .invalidArgument, subject: path,
         remedy: "a disk has at least 512 bytes: truncate -s 64M \(path)")
     }
-    storage =
-      isDirect
-      ? try DirectStorage(path: path, access: access, alignment: alignment) : CachedStorage(file)
+    if isDirect {
+      storage = try DirectStorage(path: path, access: access, cached: file, alignment: alignment)
+    } else {
+      storage = CachedStorage(file)
+    }
     self.isReadOnly = isReadOnly
   }
 

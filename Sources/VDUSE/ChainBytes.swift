@@ -38,6 +38,11 @@ public struct ChainBytes: Sendable {
     }
   }
 
+  /// Writes one byte for the driver; false where there is no room, or it is not mapped.
+  public func store(_ byte: UInt8, at offset: Int, of queue: borrowing ServedQueue) -> Bool {
+    unsafe withUnsafeBytes(of: byte) { unsafe store($0, at: offset, of: queue) }
+  }
+
   /// Writes bytes for the driver; false where there is no room, or a part is not mapped.
   public func store(_ bytes: borrowing Span<UInt8>, at offset: Int, of queue: borrowing ServedQueue) -> Bool {
     unsafe bytes.withUnsafeBytes { unsafe store($0, at: offset, of: queue) }

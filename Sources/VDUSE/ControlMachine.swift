@@ -38,7 +38,7 @@ package struct ControlMachine {
   private struct Queue {
     /// What the kernel said in messages; nil where it says nothing.
     var isReady: Bool?
-    var group = 0
+    let group: Int
     var isStarted = false
   }
 
@@ -53,12 +53,17 @@ package struct ControlMachine {
   /// - Parameter tellsReadiness: Whether messages say which queues are ready.
   package init(_ description: VDUSEDeviceDescription, tellsReadiness: Bool) {
     self.description = description
-    queues = .init(repeating: Queue(isReady: tellsReadiness ? false : nil), count: description.queueCount)
+    queues = (0..<description.queueCount).map { index in
+      Queue(isReady: tellsReadiness ? false : nil, group: description.group(ofQueue: index))
+    }
     addressSpaces = .init(repeating: 0, count: description.groupCount)
   }
 
-  /// The address space of a queue.
-  package func addressSpace(ofQueue index: Int) -> Int { addressSpaces[queues[index].group] }
+  /// The address space of a queue; 0 for one in a group that the device has not, which the kernel refused.
+  package func addressSpace(ofQueue index: Int) -> Int {
+    let group = queues[index].group
+    return addressSpaces.indices.contains(group) ? addressSpaces[group] : 0
+  }
 
   /// Whether messages say that a queue is ready.
   package func isKnownReady(_ index: Int) -> Bool { queues[index].isReady == true }
@@ -143,7 +148,8 @@ package struct ControlMachine {
     guard queues.indices.contains(index) else { return .refused }
     queues[index].isReady = isReady
     if isReady {
-      guard status.contains(.driverOK), !isSuspended, !queues[index].isStarted else { return Step() }
+      guard status.contains(.driverOK), !status.contains(.failed), !isSuspended, !queues[index].isStarted
+      else { return Step() }
       queues[index].isStarted = true
       return Step(ordersAfterwards: [.start(queue: index)])
     }

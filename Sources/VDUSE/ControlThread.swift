@@ -39,8 +39,9 @@ final class ControlThread {
   }
 
   /// Starts the queues of a device that a process before this one served.
-  func recover(_ status: VirtioStatus, readyQueues: [Int]) {
-    _ = give(machine.recover(status, readyQueues: readyQueues), isRecovering: true)
+  /// - Throws: `KernelError` for `VDUSE_DEV_GET_FEATURES`.
+  func recover(_ status: VirtioStatus, readyQueues: [Int]) throws(KernelError) {
+    _ = try give(machine.recover(status, readyQueues: readyQueues), isRecovering: true)
   }
 
   func run() {
@@ -55,6 +56,7 @@ final class ControlThread {
       }
     } catch {
       served.report("control messages: \(error); the device is served no longer")
+      served.ended()
     }
     for worker in workers { worker.order { $0.isEnding = true } }
   }
@@ -77,12 +79,19 @@ final class ControlThread {
   }
 
   private func handle(_ request: VDUSERequest) throws(KernelError) {
-    let step = machine.handle(request.subject) { try? served.device.driverFeatures }
+    let step = machine.handle(request.subject) {
+      do throws(KernelError) {
+        return try served.device.driverFeatures
+      } catch {
+        served.report("control messages: \(error); the driver's features are refused")
+        return nil
+      }
+    }
     if case .unknown(let type) = request.subject {
       served.report("a message of unknown type \(type) was refused")
     }
     if case .status = request.subject { served.log?.status = machine.status }
-    let orders = give(step.orders)
+    let orders = try give(step.orders)
     let answer = Waiting(id: request.id, step: step, orders: orders, end: .now + Self.patience)
     if hasObeyed(answer) { try finish(answer, isDone: step.isDone) } else { waiting.append(answer) }
   }
@@ -111,18 +120,19 @@ final class ControlThread {
       // Whoever asked was killed while it waited.
       guard error.errno == .noSuchFileOrDirectory else { throw error }
     }
-    if isDone { _ = give(answer.step.ordersAfterwards) }
+    if isDone { _ = try give(answer.step.ordersAfterwards) }
   }
 
   /// Passes orders on; which numbers are to be obeyed.
   private func give(
     _ orders: [ControlMachine.Order], isRecovering: Bool = false
-  ) -> [(worker: Int, number: UInt64)] {
+  ) throws(KernelError) -> [(worker: Int, number: UInt64)] {
     var given: [(worker: Int, number: UInt64)] = []
     for order in orders {
       switch order {
       case .start(let index):
-        let features = (try? served.device.driverFeatures) ?? 0
+        // Without them nobody knows which kind of ring this is.
+        let features = try served.device.driverFeatures
         let (space, isReady) = (machine.addressSpace(ofQueue: index), machine.isKnownReady(index))
         workers[index].order { target in
           target.isRunning = true

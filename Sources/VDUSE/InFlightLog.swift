@@ -38,6 +38,7 @@ public final class InFlightLog: Sendable {
   private static let magic: UInt64 = 0x3247_4c45_5355_4456
   private static let sizesOffset = 8
   private static let statusOffset = 16
+  private static let kindOffset = 24
   private static let queueOffset = 64
   // Where a queue's notes begin is how far a packed ring is; a cache line later, its entries: 16 bytes each.
   private static let entryOffset = 64
@@ -106,6 +107,15 @@ public final class InFlightLog: Sendable {
       VirtioStatus(rawValue: unsafe cmmio_read8(memory.baseAddress + Self.statusOffset))
     }
     set { unsafe cmmio_write8(memory.baseAddress + Self.statusOffset, newValue.rawValue) }
+  }
+
+  /// What the device is, which the kernel does not tell either; nil in an empty log.
+  public var deviceID: VirtioDeviceID? {
+    get {
+      let number = unsafe cmmio_read32(memory.baseAddress + Self.kindOffset)
+      return number == 0 ? nil : VirtioDeviceID(rawValue: number)
+    }
+    set { unsafe cmmio_write32(memory.baseAddress + Self.kindOffset, newValue?.rawValue ?? 0) }
   }
 
   // MARK: Chains

@@ -9,16 +9,18 @@ final class ServedDevice: Sendable {
   /// Rung by a queue's thread when it has obeyed.
   let news: EventFD
   let report: @Sendable (String) -> Void
+  let ended: @Sendable () -> Void
 
   init(
     _ device: consuming VDUSEDevice, _ service: any VirtioService, _ log: InFlightLog?,
-    _ report: @escaping @Sendable (String) -> Void
+    _ report: @escaping @Sendable (String) -> Void, _ ended: @escaping @Sendable () -> Void
   ) throws(KernelError) {
     news = try EventFD()
     self.device = device
     self.service = service
     self.log = log
     self.report = report
+    self.ended = ended
   }
 
   func source() -> IOTLB.Source {

@@ -67,7 +67,7 @@ extension VDUSEDevice {
   private borrowing func entryOfVersion0(_ range: IOVARange) throws(KernelError) -> IOTLBFile {
     var raw = abi_vduse_iotlb_entry()
     let fd = descriptor.rawValue
-    let file = try kernelCall("VDUSE_IOTLB_GET_FD", on: "\(range) of \(name)") {
+    let file = try deviceCall("VDUSE_IOTLB_GET_FD", on: "\(range) of \(name)") {
       (raw.start, raw.last) = (range.start.rawValue, range.last.rawValue)
       return unsafe abi_vduse_iotlb_get_fd(fd, &raw)
     }
@@ -81,7 +81,7 @@ extension VDUSEDevice {
   ) throws(KernelError) -> IOTLBFile {
     var raw = abi_vduse_iotlb_entry_v2()
     let fd = descriptor.rawValue
-    let file = try kernelCall("VDUSE_IOTLB_GET_FD2", on: "\(range) in space \(addressSpace) of \(name)") {
+    let file = try deviceCall("VDUSE_IOTLB_GET_FD2", on: "\(range) in space \(addressSpace) of \(name)") {
       (raw.start, raw.last) = (range.start.rawValue, range.last.rawValue)
       raw.asid = UInt32(clamping: addressSpace)
       return unsafe abi_vduse_iotlb_get_fd2(fd, &raw)
@@ -100,7 +100,7 @@ extension VDUSEDevice {
     var raw = abi_vduse_iova_info()
     let fd = descriptor.rawValue
     do throws(KernelError) {
-      try kernelCall("VDUSE_IOTLB_GET_INFO", on: "\(range) of \(name)") {
+      try deviceCall("VDUSE_IOTLB_GET_INFO", on: "\(range) of \(name)") {
         (raw.start, raw.last) = (range.start.rawValue, range.last.rawValue)
         raw.asid = UInt32(clamping: addressSpace)
         return unsafe abi_vduse_iotlb_get_info(fd, &raw)
@@ -126,7 +126,7 @@ extension VDUSEDevice {
     let fd = descriptor.rawValue
     var command = Self.userMemory(memory, addressSpace)
     do throws(KernelError) {
-      try kernelCall("VDUSE_IOTLB_REG_UMEM", on: "\(command.size) bytes for \(name)") {
+      try deviceCall("VDUSE_IOTLB_REG_UMEM", on: "\(command.size) bytes for \(name)") {
         unsafe abi_vduse_iotlb_reg_umem(fd, &command)
       }
     } catch {

@@ -2,6 +2,7 @@
 internal import CLinuxABI
 public import DMACore
 public import LinuxHandles
+internal import SystemPackage
 
 /// What the driver has made of a queue.
 /// - Source: `struct vduse_vq_info`, include/uapi/linux/vduse.h, Linux 5.15.
@@ -69,8 +70,25 @@ extension VDUSEDevice {
     command.max_size = UInt16(clamping: maximumSize)
     command.group = UInt32(clamping: group)
     let fd = descriptor.rawValue
-    try kernelCall("VDUSE_VQ_SETUP", on: "queue \(index) of \(name)") {
+    try deviceCall("VDUSE_VQ_SETUP", on: "queue \(index) of \(name)") {
       unsafe abi_vduse_vq_setup(fd, &command)
+    }
+  }
+
+  /// How many queues it was made with.
+  /// - Throws: `KernelError` for `VDUSE_VQ_GET_INFO`: `EPERM` for a device that is broken.
+  public var queueCount: Int {
+    get throws(KernelError) {
+      var count = 0
+      do throws(KernelError) {
+        while true {
+          _ = try queueInfo(count)
+          count += 1
+        }
+      } catch {
+        guard error.errno == .invalidArgument else { throw error }
+        return count
+      }
     }
   }
 
@@ -81,7 +99,7 @@ extension VDUSEDevice {
     var info = abi_vduse_vq_info()
     info.index = UInt32(clamping: index)
     let fd = descriptor.rawValue
-    try kernelCall("VDUSE_VQ_GET_INFO", on: "queue \(index) of \(name)") {
+    try deviceCall("VDUSE_VQ_GET_INFO", on: "queue \(index) of \(name)") {
       unsafe abi_vduse_vq_get_info(fd, &info)
     }
     let state =
@@ -103,7 +121,7 @@ extension VDUSEDevice {
     ofQueue index: Int, to event: borrowing OwnedDescriptor
   ) throws(KernelError) {
     let (fd, kick) = (descriptor.rawValue, event.rawValue)
-    try kernelCall("VDUSE_VQ_SETUP_KICKFD", on: "queue \(index) of \(name)") {
+    try deviceCall("VDUSE_VQ_SETUP_KICKFD", on: "queue \(index) of \(name)") {
       abi_vduse_vq_setup_kickfd(fd, UInt32(clamping: index), kick)
     }
   }
@@ -112,7 +130,7 @@ extension VDUSEDevice {
   /// - Throws: `KernelError` for `VDUSE_VQ_SETUP_KICKFD`.
   public borrowing func removeKick(ofQueue index: Int) throws(KernelError) {
     let fd = descriptor.rawValue
-    try kernelCall("VDUSE_VQ_SETUP_KICKFD", on: "queue \(index) of \(name)") {
+    try deviceCall("VDUSE_VQ_SETUP_KICKFD", on: "queue \(index) of \(name)") {
       abi_vduse_vq_setup_kickfd(fd, UInt32(clamping: index), ABI_VDUSE_EVENTFD_DEASSIGN)
     }
   }
@@ -122,7 +140,7 @@ extension VDUSEDevice {
   ///   or without such a queue.
   public borrowing func interruptQueue(_ index: Int) throws(KernelError) {
     let fd = descriptor.rawValue
-    try kernelCall("VDUSE_VQ_INJECT_IRQ", on: "queue \(index) of \(name)") {
+    try deviceCall("VDUSE_VQ_INJECT_IRQ", on: "queue \(index) of \(name)") {
       abi_vduse_vq_inject_irq(fd, UInt32(truncatingIfNeeded: index))
     }
   }

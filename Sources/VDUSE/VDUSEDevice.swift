@@ -45,6 +45,21 @@ public struct VDUSEDevice: ~Copyable, Sendable {
     self.apiVersion = apiVersion
   }
 
+  /// A call of the device, all of which the kernel refuses with `EPERM` once it has given the device up, and none otherwise.
+  @discardableResult
+  borrowing func deviceCall(
+    _ operation: StaticString, on subject: @autoclosure () -> String, _ body: () -> CInt
+  ) throws(KernelError) -> CInt {
+    do throws(KernelError) {
+      return try kernelCall(operation, on: subject(), body)
+    } catch {
+      guard error.errno == .notPermitted else { throw error }
+      throw error.advising(
+        "a message was not answered in time (/sys/class/vduse/\(name)/msg_timeout, 30 s), and the kernel has given the "
+          + "device up for good: vfioctl serve remove \(name)")
+    }
+  }
+
   /// Closes the node; the device stays.
   public consuming func close() throws(KernelError) { try descriptor.close() }
 
@@ -83,10 +98,20 @@ public struct VDUSEDevice: ~Copyable, Sendable {
     get throws(KernelError) {
       let fd = descriptor.rawValue
       var features: UInt64 = 0
-      try kernelCall("VDUSE_DEV_GET_FEATURES", on: name) {
+      try deviceCall("VDUSE_DEV_GET_FEATURES", on: name) {
         unsafe abi_vduse_dev_get_features(fd, &features)
       }
       return features
+    }
+  }
+
+  /// Whether the kernel has given it up, after a message that was not answered in time: all that is left is to take it away.
+  public var isGivenUp: Bool {
+    do throws(KernelError) {
+      _ = try driverFeatures
+      return false
+    } catch {
+      return error.errno == .notPermitted
     }
   }
 
@@ -98,7 +123,7 @@ public struct VDUSEDevice: ~Copyable, Sendable {
     header.length = UInt32(clamping: bytes.count)
     let data = unsafe withUnsafeBytes(of: header) { unsafe Array($0) } + bytes
     let fd = descriptor.rawValue
-    try kernelCall("VDUSE_DEV_SET_CONFIG", on: "\(bytes.count) bytes at \(offset) of \(name)") {
+    try deviceCall("VDUSE_DEV_SET_CONFIG", on: "\(bytes.count) bytes at \(offset) of \(name)") {
       unsafe abi_vduse_dev_set_config(fd, data)
     }
   }
@@ -107,6 +132,6 @@ public struct VDUSEDevice: ~Copyable, Sendable {
   /// - Throws: `KernelError` for `VDUSE_DEV_INJECT_CONFIG_IRQ`: `EINVAL` before the driver is ready.
   public borrowing func interruptConfiguration() throws(KernelError) {
     let fd = descriptor.rawValue
-    try kernelCall("VDUSE_DEV_INJECT_CONFIG_IRQ", on: name) { abi_vduse_dev_inject_config_irq(fd) }
+    try deviceCall("VDUSE_DEV_INJECT_CONFIG_IRQ", on: name) { abi_vduse_dev_inject_config_irq(fd) }
   }
 }

@@ -17,6 +17,18 @@ public struct VirtioDeviceID: RawRepresentable, Hashable, Sendable {
   public static let fileSystem = VirtioDeviceID(rawValue: 26)
 }
 
+extension VirtioDeviceID: CustomStringConvertible {
+  /// What it is, for people.
+  public var description: String {
+    switch self {
+    case .network: "a network card"
+    case .block: "a disk"
+    case .fileSystem: "a file system"
+    default: "a virtio device of kind \(rawValue)"
+    }
+  }
+}
+
 /// Feature bits that concern every virtio device.
 /// - Source: Virtual I/O Device Specification 1.2, section 6, "Reserved Feature Bits".
 public enum VirtioFeature {
@@ -51,6 +63,8 @@ public struct VDUSEDeviceDescription: Hashable, Sendable {
   public var groupCount: Int
   /// How many address spaces these choose from; 1 before API version 1.
   public var addressSpaceCount: Int
+  /// The group of each queue, below ``groupCount``; queues that are not named are in group 0.
+  public var queueGroups: [Int] = []
   /// The configuration space, which the driver only reads; at most a page.
   public var configuration: [UInt8]
 
@@ -72,6 +86,8 @@ public struct VDUSEDeviceDescription: Hashable, Sendable {
 }
 
 extension VDUSEDeviceDescription {
+  func group(ofQueue index: Int) -> Int { queueGroups.indices.contains(index) ? queueGroups[index] : 0 }
+
   static func nameBytes(_ name: String) -> [UInt8] {
     let bytes = Array(name.utf8.prefix(Int(ABI_VDUSE_NAME_MAX) - 1))
     return bytes + [UInt8](repeating: 0, count: Int(ABI_VDUSE_NAME_MAX) - bytes.count)

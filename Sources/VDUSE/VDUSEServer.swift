@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import LinuxHandles
 internal import Synchronization
+internal import SystemPackage
 
 /// Serves one device: a thread for control messages, and one for each queue.
 ///
@@ -31,13 +32,16 @@ public final class VDUSEServer: Sendable {
   ///   - log: What a server after this one needs; nil for none.
   ///   - isRecovering: Whether the device was served before by a process that is gone.
   ///   - report: Told, in words, of what goes wrong; called on any thread.
-  /// - Throws: `KernelError` for `eventfd`, `epoll_create1`, `epoll_ctl`, `pthread_create`, `VDUSE_VQ_GET_INFO`.
+  ///   - ended: Called once, on a thread of the server, where it cannot go on, after that was reported: the device stays, and its
+  ///     requests wait for another server. Not where it was stopped.
+  /// - Throws: `KernelError` for `eventfd`, `epoll_create1`, `epoll_ctl`, `pthread_create`, `VDUSE_VQ_GET_INFO`,
+  ///   `VDUSE_DEV_GET_FEATURES`.
   public init(
     _ device: consuming VDUSEDevice, _ description: VDUSEDeviceDescription, features: VDUSEFeatures,
     service: any VirtioService, log: InFlightLog? = nil, isRecovering: Bool = false,
-    report: @escaping @Sendable (String) -> Void
+    report: @escaping @Sendable (String) -> Void, ended: @escaping @Sendable () -> Void = {}
   ) throws(KernelError) {
-    let served = try ServedDevice(device, service, log, report)
+    let served = try ServedDevice(device, service, log, report, ended)
     let iotlb = IOTLB(served.source())
     var workers: [QueueWorker] = []
     for index in 0..<description.queueCount { workers.append(try QueueWorker(index, of: served, iotlb)) }
@@ -54,7 +58,7 @@ public final class VDUSEServer: Sendable {
       }
       // A ready queue of a device without a log: its driver was most likely there.
       let status = log?.status ?? [.acknowledge, .driver, .featuresOK, .driverOK]
-      unsafe control.recover(status, readyQueues: ready)
+      unsafe try control.recover(status, readyQueues: ready)
     } else {
       log?.status = []
     }
@@ -76,6 +80,27 @@ public final class VDUSEServer: Sendable {
     running.withLock { running in
       guard let thread = new.take() else { return }
       running.queues = ThreadList(thread, running.queues.take())
+    }
+  }
+
+  /// Changes a part of the configuration space, and tells the driver of it where there is one.
+  /// - Parameters:
+  ///   - bytes: The new ones; at least one.
+  ///   - offset: Where in the space, in bytes.
+  /// - Throws: `KernelError` for `VDUSE_DEV_SET_CONFIG`: `EINVAL` outside the space; for `VDUSE_DEV_INJECT_CONFIG_IRQ`; `ENODEV`
+  ///   after ``stop()``.
+  public func changeConfiguration(_ bytes: [UInt8], at offset: Int) throws(KernelError) {
+    guard let served = running.withLock({ $0.served }) else {
+      throw KernelError(
+        operation: "change the configuration", errno: .operationNotSupportedByDevice,
+        subject: "a device that is not served any more")
+    }
+    try served.device.setConfiguration(bytes, at: offset)
+    do throws(KernelError) {
+      try served.device.interruptConfiguration()
+    } catch {
+      // The kernel's word for a driver that is not there yet: it will read the new bytes anyway.
+      guard error.errno == .invalidArgument else { throw error }
     }
   }
 

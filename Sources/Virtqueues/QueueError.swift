@@ -67,6 +67,9 @@ extension QueueError {
     /// A piece that the device reads follows one that it writes; `value` is its address.
     @inlinable public static var readableAfterWritable: Code { Code(rawValue: 13) }
 
+    /// A piece is not mapped, and the device has to write it; `index` is the chain's, `value` the piece's address.
+    @inlinable public static var pieceUnmapped: Code { Code(rawValue: 23) }
+
     // Indirect tables; `index` is the descriptor's that refers to the table, or lies in it.
 
     /// There is a table, but the two sides agreed on none; `value` is its address.
@@ -105,6 +108,7 @@ extension QueueError.Code: CustomStringConvertible {
       .tooManySegments: "a chain has too many pieces", .zeroLength: "a piece has no bytes",
       .addressOverflow: "a piece passes the end of addresses", .tooManyBytes: "a chain has too many bytes",
       .readableAfterWritable: "a readable piece follows a writable one",
+      .pieceUnmapped: "a piece that must be written is outside the mapped memory",
       .unexpectedIndirect: "an indirect table without the feature",
       .nestedIndirect: "an indirect table within one",
       .indirectNotAlone: "an indirect table that a chain goes on after",

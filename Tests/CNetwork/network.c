@@ -82,6 +82,13 @@ static int64_t now(void) {
   return time.tv_sec * 1000 + time.tv_nsec / 1000000;
 }
 
+// 0, or -ETIME where nothing can be read before the end.
+static int wait_readable(int fd, int64_t end) {
+  struct pollfd wait = {.fd = fd, .events = POLLIN};
+  int64_t left = end - now();
+  return left > 0 && poll(&wait, 1, (int)left) > 0 ? 0 : -ETIME;
+}
+
 static uint16_t checksum(const uint8_t *bytes, int count) {
   uint32_t sum = 0;
   for (int i = 0; i < count; i++) sum += (uint32_t)bytes[i] << (i & 1 ? 0 : 8);
@@ -104,12 +111,8 @@ int network_ping(uint32_t address, int byteCount, int milliseconds) {
   int outcome = result(sendto(fd, sent, 8 + (size_t)byteCount, 0, (struct sockaddr *)&place, sizeof place));
   int64_t end = now() + milliseconds;
   while (outcome >= 0) {
-    struct pollfd wait = {.fd = fd, .events = POLLIN};
-    int64_t left = end - now();
-    if (left <= 0 || poll(&wait, 1, (int)left) <= 0) {
-      outcome = -ETIME;
-      break;
-    }
+    outcome = wait_readable(fd, end);
+    if (outcome < 0) break;
     // What comes has its Internet header, of 20 bytes.
     ssize_t count = recv(fd, got, sizeof got, 0);
     if (count < 28 || got[20] != ICMP_ECHOREPLY || memcmp(got + 26, sent + 6, 2) != 0) continue;
@@ -139,12 +142,8 @@ int network_echo(const char *interface, int byteCount, int milliseconds) {
   if (outcome >= 0) outcome = result(send(fd, sent, (size_t)byteCount, 0));
   int64_t end = now() + milliseconds;
   while (outcome >= 0) {
-    struct pollfd wait = {.fd = fd, .events = POLLIN};
-    int64_t left = end - now();
-    if (left <= 0 || poll(&wait, 1, (int)left) <= 0) {
-      outcome = -ETIME;
-      break;
-    }
+    outcome = wait_readable(fd, end);
+    if (outcome < 0) break;
     ssize_t count = recv(fd, got, sizeof got, 0);
     if (count < 14 || memcmp(got + 6, sent, 6) != 0) continue;
     outcome = count == byteCount && memcmp(got, sent + 6, 6) == 0 && memcmp(got + 12, sent + 12, (size_t)byteCount - 12) == 0

@@ -22,7 +22,8 @@ static int set_capability(int capability, int on) {
 int ctest_limit_locked_memory(uint64_t limit, uint64_t *previous) {
   struct rlimit old;
   if (getrlimit(RLIMIT_MEMLOCK, &old) != 0) return -errno;
-  struct rlimit low = {.rlim_cur = limit, .rlim_max = old.rlim_max};
+  // The hard limit stays where it is enough: raising it needs a privilege.
+  struct rlimit low = {.rlim_cur = limit, .rlim_max = limit > old.rlim_max ? limit : old.rlim_max};
   if (setrlimit(RLIMIT_MEMLOCK, &low) != 0) return -errno;
   *previous = old.rlim_cur;
   int result = set_capability(CAP_IPC_LOCK, 0);

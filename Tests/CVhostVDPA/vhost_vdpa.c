@@ -22,7 +22,7 @@ int vhost_vdpa_begin(int fd, uint64_t features) {
   int outcome = result(ioctl(fd, VHOST_SET_OWNER));
   uint64_t offered = 0, backend = 0;
   if (outcome >= 0) outcome = result(ioctl(fd, VHOST_GET_BACKEND_FEATURES, &backend));
-  backend &= 1u << VHOST_BACKEND_F_IOTLB_MSG_V2 | 1u << 4 /* suspend */;
+  backend &= 1u << VHOST_BACKEND_F_IOTLB_MSG_V2 | 1u << 3 /* address spaces */ | 1u << 4 /* suspend */;
   if (outcome >= 0) outcome = result(ioctl(fd, VHOST_SET_BACKEND_FEATURES, &backend));
   if (outcome >= 0) outcome = vhost_vdpa_set_status(fd, 0);
   if (outcome >= 0) outcome = vhost_vdpa_set_status(fd, 3);
@@ -41,19 +41,25 @@ int vhost_vdpa_status(int fd) {
   return outcome < 0 ? outcome : status;
 }
 
-static int update(int fd, uint8_t type, uint64_t iova, uint64_t byteCount, void *memory) {
+int vhost_vdpa_set_group(int fd, uint32_t group, uint32_t space) {
+  struct vhost_vring_state state = {.index = group, .num = space};
+  return result(ioctl(fd, VHOST_VDPA_SET_GROUP_ASID, &state));
+}
+
+static int update(int fd, uint8_t type, uint32_t space, uint64_t iova, uint64_t byteCount, void *memory) {
   struct vhost_msg_v2 message = {
       .type = VHOST_IOTLB_MSG_V2,
+      .asid = space,
       .iotlb = {.iova = iova, .size = byteCount, .uaddr = (uintptr_t)memory, .perm = VHOST_ACCESS_RW, .type = type}};
   return result((int)write(fd, &message, sizeof(message)));
 }
 
-int vhost_vdpa_map(int fd, uint64_t iova, uint64_t byteCount, void *memory) {
-  return update(fd, VHOST_IOTLB_UPDATE, iova, byteCount, memory);
+int vhost_vdpa_map(int fd, uint32_t space, uint64_t iova, uint64_t byteCount, void *memory) {
+  return update(fd, VHOST_IOTLB_UPDATE, space, iova, byteCount, memory);
 }
 
-int vhost_vdpa_unmap(int fd, uint64_t iova, uint64_t byteCount) {
-  return update(fd, VHOST_IOTLB_INVALIDATE, iova, byteCount, NULL);
+int vhost_vdpa_unmap(int fd, uint32_t space, uint64_t iova, uint64_t byteCount) {
+  return update(fd, VHOST_IOTLB_INVALIDATE, space, iova, byteCount, NULL);
 }
 
 int vhost_vdpa_set_queue(int fd, uint32_t index, uint32_t size, uint64_t descriptors, uint64_t available, uint64_t used,

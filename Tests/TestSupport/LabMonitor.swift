@@ -56,10 +56,11 @@ public final class LabMonitor {
 
   /// Wanted once in the life of a connection; later it is refused, which says that it was done.
   ///
-  /// A kernel that probed the port may have left bytes there, which spoil the first line.
+  /// A kernel that probed the port may have left bytes there, which spoil the first line. A byte that is no text ends whatever
+  /// they began (QEMU's parser, qobject/json-lexer.c).
   /// - Returns: Whether the monitor answered.
   private func negotiate() throws -> Bool {
-    try write([0x0a])
+    try write([0xff, 0x0a])
     for _ in 0..<3 {
       do {
         try command("qmp_capabilities", patience: .seconds(3))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import DMACore
+import TestSupport
 import Testing
 import VDUSE
 
@@ -121,5 +122,56 @@ import VDUSE
     var early = Self.machine()
     #expect(early.recover(Self.chosen, readyQueues: [0, 1]).isEmpty, "the driver was not ready")
     #expect(early.handle(.status(Self.ready)) { nil }.ordersAfterwards.count == 2)
+  }
+
+  // MARK: Any order
+
+  private static func anyRequest(_ numbers: inout SeededNumbers) -> VDUSERequest.Subject {
+    func small(_ limit: Int) -> Int { Int.random(in: 0..<limit, using: &numbers) }
+    switch small(8) {
+    case 0: return .queueState(small(4) - 1)
+    case 1, 2: return .queueReady(small(3), Bool.random(using: &numbers))
+    case 3: return .groupAddressSpace(group: small(3), addressSpace: small(4))
+    case 4: return .iotlb(everything, addressSpace: small(4))
+    case 5: return small(4) == 0 ? .suspend : .unknown(type: numbers.next() & 1 == 0 ? 6 : .max)
+    default: return .status([bound, chosen, ready, ready.union(.failed), []][small(5)])
+    }
+  }
+
+  /// A start before the answer, or something else after it.
+  private struct Misplaced: Error {}
+
+  /// Whatever comes after whatever: only what stands still is started, in order and with nothing in its way, only what runs
+  /// is stopped, and a message that is refused changes nothing.
+  @Test(arguments: SeededNumbers.seeds("CONTROL_SEED"), [false, true])
+  func anyOrderOfMessagesKeepsTheAccount(_ seed: UInt64, _ tellsReadiness: Bool) throws {
+    var numbers = SeededNumbers(seed)
+    var machine = Self.machine(tellsReadiness: tellsReadiness)
+    var (running, isSuspended): (Set<Int>, Bool) = ([], false)
+    for step in 0..<4_000 {
+      let request = Self.anyRequest(&numbers)
+      let answer = machine.handle(request) { Self.features }
+      let comment: Comment = "seed \(seed), step \(step): \(request)"
+      switch request {
+      case .suspend: isSuspended = true
+      case .status([]): isSuspended = false
+      default: break
+      }
+      if !answer.isDone { try #require(answer == .init(isDone: false), comment) }
+      for order in answer.orders {
+        if case .stop(let queue) = order { try #require(running.remove(queue) != nil, comment) }
+        if case .start = order { throw Misplaced() }
+      }
+      for order in answer.ordersAfterwards {
+        guard case .start(let queue) = order else { throw Misplaced() }
+        try #require(running.insert(queue).inserted && (0..<2).contains(queue), comment)
+        try #require(machine.status.contains(.driverOK) && !isSuspended, comment)
+        if tellsReadiness { try #require(machine.isKnownReady(queue), comment) }
+      }
+      if machine.status.isEmpty || machine.status.contains(.failed) || isSuspended {
+        try #require(running.isEmpty, comment)
+      }
+      for queue in 0..<2 { try #require((0..<3).contains(machine.addressSpace(ofQueue: queue)), comment) }
+    }
   }
 }

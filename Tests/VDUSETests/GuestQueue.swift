@@ -154,6 +154,11 @@ final class GuestQueue {
     return isAdded == true
   }
 
+  /// A byte of a chain's memory.
+  func memoryByte(_ token: Int, at offset: Int) -> UInt8 {
+    unsafe memory.baseAddress.load(fromByteOffset: slot(token) + offset, as: UInt8.self)
+  }
+
   /// The next chain that came back: its token, and what was written into it.
   func takeUsed() throws -> (token: Int, bytes: [UInt8])? {
     let used = split != nil ? try split?.takeUsed() : try packed?.takeUsed()

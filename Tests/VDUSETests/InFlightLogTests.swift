@@ -14,14 +14,15 @@ import VDUSE
     let entry = InFlightLog.Entry(place: 0xffff, id: 0x1234, slotCount: 9, writtenByteCount: 0x7fff_ffff)
     do {
       let log = try InFlightLog(path: path, queueCount: 70, queueSize: 100, isFresh: true)
-      #expect(log.entry(at: 0xffff, ofQueue: 69) == nil && log.status.isEmpty)
+      #expect(log.entry(at: 0xffff, ofQueue: 69) == nil && log.status.isEmpty && log.deviceID == nil)
+      log.deviceID = .fileSystem
       log.note(entry, ofQueue: 69)
       log.status = [.driverOK]
     }
     let next = try InFlightLog(path: path, queueCount: 70, queueSize: 100, isFresh: false)
     #expect(
       next.entry(at: 0xffff, ofQueue: 69) == entry && next.entry(at: 0xffff, ofQueue: 68) == nil
-        && next.status == .driverOK)
+        && next.status == .driverOK && next.deviceID == .fileSystem)
     next.note(.init(place: 0, id: 0, writtenByteCount: 0), ofQueue: 0)
     #expect(
       next.entry(at: 0, ofQueue: 0) == .init(place: 0, id: 0, writtenByteCount: 0), "zeroes are something")

@@ -62,6 +62,26 @@ import Virtqueues
     #expect(try !queue.armKicks())
   }
 
+  @Test(arguments: [false, true])
+  func aDriverDoesNotWaitForAllOfWhatIsSlow(_ isPacked: Bool) throws {
+    /// Takes longer for a chain than an interrupt may be owed.
+    struct Slow: VirtioService {
+      func serve(_ queue: inout ServedQueue) throws(QueueError) -> ServiceNeed {
+        while let chain = try queue.take() {
+          usleep(1000)
+          queue.complete(chain, writtenByteCount: 0)
+          queue.publish()
+        }
+        return .chains
+      }
+    }
+    let guest = try GuestQueue(isPacked: isPacked)
+    var queue = try guest.serve()
+    for token in 0..<4 { #expect(guest.offer(token, writable: 10)) }
+    #expect(try queue.serve(by: Slow()) == .chains)
+    #expect(guest.interruptCount == 2, "one for two")
+  }
+
   @Test func withANewOrderNoChainIsTaken() throws {
     let guest = try GuestQueue(isPacked: false)
     var queue = try guest.serve()

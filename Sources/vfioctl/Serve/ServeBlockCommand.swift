@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
+internal import Glibc
 internal import LinuxHandles
 internal import VDUSE
 internal import VDUSEBlock
@@ -10,8 +11,8 @@ struct ServeBlockCommand: ParsableCommand {
     commandName: "block", abstract: "Serve a disk image as /dev/vda, or the next free letter.",
     discussion: """
       Runs until SIGINT or SIGTERM, then takes the disk away; what was written and not yet flushed by its file \
-      system goes to the image first. A server that was killed leaves the disk in place, with its requests waiting: \
-      the same command goes on where it ended.
+      system goes to the image first. A server that was killed, or cannot go on, leaves the disk in place, with its \
+      requests waiting: the same command goes on where it ended.
 
       Needs the modules vduse and virtio_vdpa, and root.
       """)
@@ -29,9 +30,14 @@ struct ServeBlockCommand: ParsableCommand {
   var name = "disk0"
   @Flag(help: "Write nothing; the driver sees a disk that cannot be written.")
   var readOnly = false
-  @Option(help: "How many queues, each with a thread.")
-  var queues = 1
+  @Option(
+    help: ArgumentHelp(
+      "How many queues, each with a thread. (default: as many as before; of a new disk one for each processor, 16 at most)"
+    ))
+  var queues: Int?
   @OptionGroup var serving: ServeOptions
+  @Flag(help: "Offer indirect descriptors: more large requests fit a queue, and each costs the driver more.")
+  var indirect = false
   @Option(help: "Where the requests in flight are noted, for a server after this one.")
   var log: String?
 
@@ -41,28 +47,36 @@ struct ServeBlockCommand: ParsableCommand {
     guard null == nil || !(direct || readOnly) else {
       throw ValidationError("--direct and --read-only are of an image")
     }
-    guard (1...64).contains(queues) else { throw ValidationError("--queues is 1 to 64") }
+    guard queues.map({ (1...64).contains($0) }) ?? true else {
+      throw ValidationError("--queues is 1 to 64")
+    }
   }
+
+  /// With a queue for each processor the driver's kernel has requests go straight to the queue, without an I/O scheduler and its
+  /// threads on the way, and back to the processor that they came from.
+  private static var usualQueueCount: Int { min(max(Int(sysconf(CInt(_SC_NPROCESSORS_ONLN))), 1), 16) }
 
   func run() throws {
     try reportingFailures {
-      let end = EndSignals()
+      let end = ServingEnd()
       let image =
         if let file {
           try DiskImage(path: file, isReadOnly: readOnly, isDirect: direct)
         } else {
           DiskImage(nullByteCount: null ?? 0)
         }
+      let queueCount = queues ?? (try? PresentedDevice.queueCount(of: name)) ?? Self.usualQueueCount
       let service = BlockService(
-        image, identity: name, queueCount: queues, queueSize: serving.queueSize,
-        offersPackedRings: serving.packed)
+        image, identity: name, queueCount: queueCount, queueSize: serving.queueSize ?? 1024,
+        offersPackedRings: serving.packed, offersIndirectTables: indirect)
       let disk = try serving.present(
-        service.description(name: name), service, logPath: log ?? "/run/vduse-\(name).log")
+        service.description(name: name), service, queueSize: service.maximumQueueSize,
+        logPath: log ?? "/run/vduse-\(name).log", end)
       print(
         "serving \(file ?? "nothing") as \(name): \(image.sectorCount) sectors, \(disk.isRecovered ? "resumed" : "new")"
       )
       StandardOutput.flush()
-      end.wait()
+      try end.wait()
       try disk.remove()
     }
   }

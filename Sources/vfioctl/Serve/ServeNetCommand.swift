@@ -12,7 +12,7 @@ struct ServeNetCommand: ParsableCommand {
     abstract: "Serve two network interfaces, each of which receives what the other one sends, or an echo.",
     discussion: """
       Runs until SIGINT or SIGTERM, then takes the interfaces away and says what became of their frames. A server that was \
-      killed leaves them in place, without a link between them: the same command goes on with them.
+      killed, or cannot go on, leaves them in place, without a link between them: the same command goes on with them.
 
       Needs the modules vduse and virtio_vdpa, and root (CAP_NET_ADMIN). To try it in two namespaces:
         ip netns add left;  ip link set eth1 netns left;  ip -n left address add 10.0.0.1/24 dev eth1
@@ -40,21 +40,23 @@ struct ServeNetCommand: ParsableCommand {
 
   func run() throws {
     try reportingFailures {
-      let end = EndSignals()
+      let end = ServingEnd()
       let names = names.isEmpty ? Array(["net0", "net1"].prefix(portCount)) : names
       let ports = ports(names.map { MACAddress(for: $0) })
       var devices: [PresentedDevice] = []
       do {
         for (name, port) in zip(names, ports) {
           devices.append(
-            try serving.present(port.description(name: name), port, logPath: "\(logs)/vduse-\(name).log"))
+            try serving.present(
+              port.description(name: name), port, queueSize: port.maximumQueueSize,
+              logPath: "\(logs)/vduse-\(name).log", end))
         }
       } catch {
         for device in devices where !device.isRecovered { try? device.remove() }
         throw error
       }
       try tell(zip(devices, ports).map { ServedInterface($0, $1) })
-      end.wait()
+      try end.wait()
       // All of them, whatever becomes of one.
       let ends = devices.map { device in Result { try device.remove() } }
       try tell(zip(names, ports).map { FrameReport(name: $0, sent: $1.counts) })
@@ -65,7 +67,7 @@ struct ServeNetCommand: ParsableCommand {
   private var portCount: Int { echo ? 1 : 2 }
 
   private func ports(_ addresses: [MACAddress]) -> [NetworkPort] {
-    let (queueSize, packed) = (serving.queueSize, serving.packed)
+    let (queueSize, packed) = (serving.queueSize ?? 256, serving.packed)
     if echo {
       return [
         NetworkPort(echoing: addresses[0], mtu: mtu, queueSize: queueSize, offersPackedRings: packed)

@@ -9,6 +9,15 @@ int ctest_limit_locked_memory(uint64_t limit, uint64_t *previous);
 void ctest_lift_locked_memory_limit(uint64_t previous);
 /// Takes a capability (0 to 31) out of this thread's effective set, or puts it back where it is permitted; 0 or -errno.
 int ctest_switch_capability(int capability, int on);
+// What a thread gives up for good, and with it every program that it starts; 0 or -errno.
+
+/// All that root may, and the ID of root.
+int ctest_become_user(uint32_t user);
+/// A capability, at the next start of a program.
+int ctest_lose_capability(int capability);
+/// The files of a folder: it is empty from now on.
+int ctest_hide_folder(const char *folder);
+
 /// A process that holds a PASID; see ctest_hold_pasid. It has no more descriptors than its own.
 struct ctest_pasid_holder {
   int32_t process;

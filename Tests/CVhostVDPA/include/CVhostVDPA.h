@@ -9,8 +9,10 @@ int vhost_vdpa_open(const char *path);
 int vhost_vdpa_begin(int fd, uint64_t features);
 int vhost_vdpa_set_status(int fd, uint8_t status);
 int vhost_vdpa_status(int fd);
-int vhost_vdpa_map(int fd, uint64_t iova, uint64_t byteCount, void *memory);
-int vhost_vdpa_unmap(int fd, uint64_t iova, uint64_t byteCount);
+/// Gives a group of queues another address space, before the driver is ready.
+int vhost_vdpa_set_group(int fd, uint32_t group, uint32_t space);
+int vhost_vdpa_map(int fd, uint32_t space, uint64_t iova, uint64_t byteCount, void *memory);
+int vhost_vdpa_unmap(int fd, uint32_t space, uint64_t iova, uint64_t byteCount);
 /// Addresses are those of the device.
 int vhost_vdpa_set_queue(int fd, uint32_t index, uint32_t size, uint64_t descriptors, uint64_t available, uint64_t used,
                          int kick, int call);

@@ -7,11 +7,17 @@ final class HostileRing: IOVATranslator {
   static let tableAddress: UInt64 = 0x1_0000
   let descriptors, first, second, table: Block
 
-  init(descriptors: Int, first: Int, second: Int) {
+  /// - Parameter isPacked: Which kind of table it is; all of it is one chain at first, so that a walk comes to its end soon.
+  init(descriptors: Int, first: Int, second: Int, isPacked: Bool) {
     self.descriptors = Block(byteCount: descriptors)
     self.first = Block(byteCount: first)
     self.second = Block(byteCount: second)
     table = Block(byteCount: 16 * 20)
+    for index in 0..<table.byteCount / 16 {
+      // 256 bytes; in a table of a split ring, the chain goes on with the next descriptor.
+      table.store(UInt64(index) << 12, at: index * 16)
+      table.store(isPacked ? 256 : 256 | 1 << 32 | UInt64(index + 1) << 48, at: index * 16 + 8)
+    }
   }
 
   @unsafe
@@ -30,7 +36,7 @@ final class HostileRing: IOVATranslator {
       let index = Int(script.byte()) % (block.byteCount / 16)
       block.store(script.number(), at: index * 16)
       block.store(
-        UInt64(script.word() & 0xfff) | UInt64(script.word()) << 32 | UInt64(script.word()) << 48,
+        script.length() | UInt64(script.word()) << 32 | UInt64(script.word()) << 48,
         at: index * 16 + 8)
     } else {
       for _ in 0...(how >> 3 & 7) { block.store(script.byte(), at: Int(script.byte()) % block.byteCount) }

@@ -17,7 +17,7 @@ public func testOneInput(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> CInt {
   switch choice >> 3 & 3 {
   case 0:
     guard SplitRingLayout.isValid(size: size) else { return 0 }
-    let ring = HostileRing(descriptors: 16 * size, first: 6 + 2 * size, second: 6 + 8 * size)
+    let ring = HostileRing(descriptors: 16 * size, first: 6 + 2 * size, second: 6 + 8 * size, isPacked: false)
     let state = SplitQueueState(availableIndex: script.word(), usedIndex: script.word())
     guard
       var device = try? SplitQueueDevice(
@@ -31,7 +31,7 @@ public func testOneInput(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> CInt {
       }
     }
   case 1:
-    let ring = HostileRing(descriptors: 16 * size, first: 4, second: 4)
+    let ring = HostileRing(descriptors: 16 * size, first: 4, second: 4, isPacked: true)
     let state = PackedQueueState(
       availableIndex: script.word() & 15, availableWrap: script.byte() & 1 == 0,
       usedIndex: script.word() & 15, usedWrap: script.byte() & 1 == 0)

@@ -22,9 +22,15 @@
     let kind = byte()
     switch kind & 3 {
     case 0: return UInt64(kind >> 2)
-    case 1: return HostileRing.tableAddress + UInt64(byte())
+    case 1: return HostileRing.tableAddress + (kind & 4 == 0 ? UInt64(byte() % 40) << 3 : UInt64(byte()))
     case 2: return .max - UInt64(byte())
     default: return UInt64(word()) | UInt64(word()) << 16 | UInt64(word()) << 32 | UInt64(word()) << 48
     }
+  }
+
+  /// A length that is often a small number of whole descriptors.
+  mutating func length() -> UInt64 {
+    let kind = byte()
+    return kind & 1 == 0 ? UInt64(kind >> 1 & 31) << 4 : UInt64(word() & 0xfff)
   }
 }

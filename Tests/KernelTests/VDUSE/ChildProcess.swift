@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
+import TestSupport
 import Testing
 
 /// A program that runs beside the test.
@@ -37,7 +38,17 @@ final class ChildProcess {
     return String(decoding: bytes.prefix(max(count, 0)), as: UTF8.self)
   }
 
+  /// All that is printed until the end.
+  func readToEnd() -> String {
+    var text = ""
+    while case let part = read(), !part.isEmpty { text += part }
+    return text
+  }
+
   func signal(_ number: CInt) { _ = kill(processID, number) }
+
+  /// What the program gave as its exit code; waits for the end.
+  var exitCode: CInt { wait() >> 8 & 0xff }
 
   /// Waits for the end; 0 for one in order.
   func wait() -> CInt {
@@ -54,8 +65,26 @@ final class ChildProcess {
 @discardableResult
 func run(_ program: String, _ arguments: String...) throws -> String {
   let child = try ChildProcess(program, arguments)
-  var text = ""
-  while case let part = child.read(), !part.isEmpty { text += part }
+  let text = child.readToEnd()
   try #require(child.wait() == 0, "\(program) \(arguments): \(text)")
   return text
+}
+
+extension KernelTests {
+  /// How the tool ended, and what it said; one that serves is ended.
+  struct Outcome: Sendable {
+    let code: CInt
+    let text: String
+
+    init(_ arguments: [String]) throws {
+      let child = try ChildProcess(Lab.vfioctl, arguments)
+      var text = ""
+      while case let part = child.read(), !part.isEmpty {
+        text += part
+        if text.contains("serving ") { child.signal(SIGTERM) }
+      }
+      code = child.exitCode
+      self.text = text
+    }
+  }
 }

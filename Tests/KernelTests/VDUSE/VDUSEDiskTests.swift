@@ -17,11 +17,12 @@ extension KernelTests {
       }
     }
 
-    @Test(arguments: [false, true])
-    func bytesGoThroughTheImage(_ isPacked: Bool) throws {
+    @Test(arguments: [false, true], [false, true])
+    func bytesGoThroughTheImage(_ isPacked: Bool, _ hasTables: Bool) throws {
       let scratch = try Scratch()
       let path = try scratch.image(8 << 20)
-      let served = try ServedDisk(DiskImage(path: path), scratch, queueCount: 2, isPacked: isPacked)
+      let served = try ServedDisk(
+        DiskImage(path: path), scratch, queueCount: 2, isPacked: isPacked, hasTables: hasTables)
       let bytes = Self.pages(300, 1)
       do {
         let disk = try KernelDisk(servedAs: "t")
@@ -40,6 +41,30 @@ extension KernelTests {
       try served.remove()
       #expect(served.reports.all.isEmpty, "\(served.reports.all)")
       #expect(!FileManager.default.fileExists(atPath: "/dev/vduse/t"))
+    }
+
+    /// Completion in the order of submission is agreed with kernels that know it.
+    @Test(arguments: [false, true])
+    func requestsMayBeGivenBackInOrder(_ isPacked: Bool) throws {
+      let scratch = try Scratch()
+      let served = try ServedDisk(DiskImage(path: scratch.image(8 << 20)), scratch, isPacked: isPacked) {
+        $0.features |= 1 << 35
+      }
+      let folder = "/sys/bus/vdpa/devices/t"
+      let virtio = try FileManager.default.contentsOfDirectory(atPath: folder).first {
+        $0.hasPrefix("virtio")
+      }
+      // One digit for each bit.
+      let features = try Array(String(contentsOfFile: "\(folder)/\(virtio ?? "")/features", encoding: .utf8))
+      #expect(features[35] == "1" && features[34] == (isPacked ? "1" : "0"))
+      let disk = try KernelDisk(servedAs: "t")
+      let bytes = Self.pages(1024, 5)
+      for round in 0..<4 {
+        let part = bytes.dropFirst(round * 4096)
+        try disk.write(Data(part), at: 0)
+        #expect(try disk.read(part.count, at: 0) == part)
+      }
+      #expect(served.reports.all.isEmpty, "\(served.reports.all)")
     }
 
     @Test func whatIsDiscardedOrZeroedReadsAsZeroes() throws {
@@ -116,7 +141,8 @@ extension KernelTests {
       do {
         let served = try ServedDisk(DiskImage(path: path), scratch)
         let disk = try KernelDisk(servedAs: "t")
-        #expect(throws: KernelDisk.Failure.self) { try disk.write(Self.pages(1024, 0), at: 0) }
+        let error = #expect(throws: KernelDisk.Failure.self) { try disk.write(Self.pages(1024, 0), at: 0) }
+        #expect(error?.errno == EIO)
         #expect(try disk.read(4096, at: 4 << 20) == Data(count: 4096), "the rest works")
         _ = served
       }
@@ -129,7 +155,8 @@ extension KernelTests {
       let served = try ServedDisk(image, scratch, queueCount: 2)
       let node = try KernelDisk(servedAs: "t").node
       try run("/usr/sbin/mkfs.ext4", "-q", node)
-      let work = try FileSystemWork(node, "\(scratch.path)/m", byteCount: byteCount, seed: 0x5eed)
+      let work = try FileSystemWork(
+        node, "\(scratch.path)/m", byteCount: byteCount, seed: 0x5eed, runLimit: Lab.isSoak ? 256 : 64)
       try work.writeAndVerify(rounds: Lab.isSoak ? 1 : 2)
       try work.unmount()
       #expect(try run("/usr/sbin/fsck.ext4", "-fn", node).contains("Pass 5"))

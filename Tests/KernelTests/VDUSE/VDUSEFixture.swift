@@ -31,16 +31,21 @@ final class KernelDisk {
 
   /// Opens the disk that the device of this name became.
   init(servedAs name: String) throws {
-    let folder = "/sys/bus/vdpa/devices/\(name)"
-    // virtioN/block/vda
-    let virtio = try #require(
-      FileManager.default.contentsOfDirectory(atPath: folder).first { $0.hasPrefix("virtio") })
-    let disks = try FileManager.default.contentsOfDirectory(atPath: "\(folder)/\(virtio)/block")
-    node = "/dev/\(try #require(disks.first))"
+    node = try #require(Self.node(servedAs: name))
     descriptor = unsafe block_open_direct(node)
     if descriptor < 0 { throw Failure("open", -descriptor) }
   }
   deinit { close(descriptor) }
+
+  /// What the kernel calls the disk; nil where the device became none.
+  static func node(servedAs name: String) -> String? {
+    let folder = "/sys/bus/vdpa/devices/\(name)"
+    // virtioN/block/vda
+    let virtio = try? FileManager.default.contentsOfDirectory(atPath: folder).first { $0.hasPrefix("virtio") }
+    guard let virtio else { return nil }
+    let disks = try? FileManager.default.contentsOfDirectory(atPath: "\(folder)/\(virtio)/block")
+    return disks?.first.map { "/dev/\($0)" }
+  }
 
   struct Failure: Error {
     let call: String, errno: CInt;
@@ -93,15 +98,18 @@ final class ServedDisk {
 
   init(
     _ image: DiskImage, _ scratch: Scratch, name: String = "t", queueCount: Int = 1,
-    isPacked: Bool = false, to driver: String = "virtio_vdpa",
-    service: (any VirtioService)? = nil
+    isPacked: Bool = false, hasTables: Bool = false, to driver: String = "virtio_vdpa",
+    service: (any VirtioService)? = nil, change: (inout VDUSEDeviceDescription) -> Void = { _ in }
   ) throws {
     self.name = name
     let block = BlockService(
-      image, identity: name, queueCount: queueCount, offersPackedRings: isPacked)
+      image, identity: name, queueCount: queueCount, offersPackedRings: isPacked,
+      offersIndirectTables: hasTables)
     let reports = reports
+    var description = block.description(name: name)
+    change(&description)
     device = try PresentedDevice(
-      block.description(name: name), service ?? block, queueSize: block.maximumQueueSize,
+      description, service ?? block, queueSize: block.maximumQueueSize,
       logPath: "\(scratch.path)/\(name).log"
     ) { reports.add($0) }
     do { try device.attach(to: driver) } catch {

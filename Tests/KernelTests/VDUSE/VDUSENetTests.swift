@@ -196,8 +196,7 @@ extension KernelTests {
       @discardableResult
       func end() throws -> String {
         child.signal(SIGTERM)
-        var text = ""
-        while case let part = child.read(), !part.isEmpty { text += part }
+        let text = child.readToEnd()
         try #require(child.wait() == 0, "\(text)")
         return text
       }

@@ -14,18 +14,19 @@ extension KernelTests {
     /// `vfioctl serve block` as a process of its own, which can be killed.
     final class Server {
       private let child: ChildProcess
+      let said: String
       var processID: Int32 { child.processID }
 
       init(
-        _ path: String, name: String, queueCount: Int = 1, to driver: String = "virtio_vdpa",
+        _ path: String, name: String, queueCount: Int? = 1, to driver: String = "virtio_vdpa",
         isPacked: Bool = false
       ) throws {
         child = try ChildProcess(
           Lab.vfioctl,
           [
-            "serve", "block", "--file", path, "--name", name, "--queues", "\(queueCount)", "--driver", driver,
-          ] + (isPacked ? ["--packed"] : []))
-        let said = child.read()
+            "serve", "block", "--file", path, "--name", name, "--driver", driver,
+          ] + (queueCount.map { ["--queues", "\($0)"] } ?? []) + (isPacked ? ["--packed"] : []))
+        said = child.read()
         try #require(said.hasPrefix("serving "), "\(said)")
       }
 
@@ -34,11 +35,30 @@ extension KernelTests {
         _ = child.wait()
       }
 
+      func signal(_ number: CInt) { child.signal(number) }
+
+      /// Waits until it has ended by itself.
+      func waitForEnd() -> (code: CInt, text: String) {
+        let text = child.readToEnd()
+        return (child.exitCode, text)
+      }
+
       /// Ends it in order, which takes the disk away.
       func end() throws {
         child.signal(SIGTERM)
         try #require(child.wait() == 0, "\(child.read())")
       }
+    }
+
+    @Test func aDiskHasAQueueForEachProcessor() throws {
+      let scratch = try Scratch()
+      let server = try Server(scratch.image(1 << 20), name: "k", queueCount: nil)
+      do {
+        let name = try KernelDisk(servedAs: "k").node.split(separator: "/").last ?? ""
+        let queues = try FileManager.default.contentsOfDirectory(atPath: "/sys/block/\(name)/mq")
+        #expect(queues.count == sysconf(CInt(_SC_NPROCESSORS_ONLN)))
+      }
+      try server.end()
     }
 
     @Test(arguments: [false, true])
@@ -128,11 +148,79 @@ extension KernelTests {
 
     @Test func twoServersDoNotServeOneDevice() throws {
       let scratch = try Scratch()
-      let path = try scratch.image(1 << 20)
-      let served = try ServedDisk(DiskImage(path: path), scratch)
-      let error = #expect(throws: KernelError.self) { try ServedDisk(DiskImage(path: path), scratch) }
+      let served = try ServedDisk(DiskImage(path: scratch.image(1 << 20)), scratch)
+      let other = try DiskImage(path: scratch.image(1 << 20, "other.img"))
+      let error = #expect(throws: KernelError.self) { try ServedDisk(other, scratch) }
       #expect(error?.errno == .resourceBusy && error?.remedy?.contains("another process") == true)
       _ = served
+    }
+
+    /// Whoever waits for a server that does not come back is told so.
+    @Test(arguments: [false, true])
+    func aDiskWhoseServerIsGoneIsTakenAway(_ isPacked: Bool) throws {
+      let scratch = try Scratch()
+      let server = try Server(scratch.image(1 << 20), name: "k", isPacked: isPacked)
+      let errors = Mutex<[CInt]>([])
+      do {
+        let disk = try KernelDisk(servedAs: "k")
+        try disk.write(Data(repeating: 1, count: 4096), at: 0)
+        server.kill()
+        nonisolated(unsafe) let shared = disk
+        let writer = try WriterThread {
+          do {
+            try unsafe shared.write(Data(repeating: 2, count: 4096), at: 4096)
+          } catch { errors.withLock { $0.append((error as? KernelDisk.Failure)?.errno ?? 0) } }
+        }
+        usleep(200_000)
+        try run(Lab.vfioctl, "serve", "remove", "k")
+        _ = consume writer
+      }
+      #expect(errors.withLock { $0 } == [EIO])
+      #expect(!FileManager.default.fileExists(atPath: "/dev/vduse/k"))
+    }
+
+    /// Whatever a server would choose today, a disk stays as it was made.
+    @Test func aDiskKeepsItsNumberOfQueues() throws {
+      let scratch = try Scratch()
+      let path = try scratch.image(1 << 20)
+      let first = try Server(path, name: "k", queueCount: 3)
+      do {
+        let disk = try KernelDisk(servedAs: "k")
+        try disk.write(Data(repeating: 1, count: 4096), at: 0)
+        first.kill()
+        let refused = try Outcome(["serve", "block", "--file", path, "--name", "k", "--queues", "2"])
+        #expect(refused.code == 1 && refused.text.contains("it has 3 queues, and not 2"), "\(refused)")
+        let other = try Outcome(["serve", "net", "--echo", "k"])
+        #expect(other.code == 1 && other.text.contains("it is a disk, and not a network card"), "\(other)")
+        let second = try Server(path, name: "k", queueCount: nil)
+        #expect(second.said.contains("resumed"), "\(second.said)")
+        try disk.write(Data(repeating: 2, count: 4096), at: 4096)
+        #expect(
+          try disk.read(8192, at: 0) == Data(repeating: 1, count: 4096) + Data(repeating: 2, count: 4096))
+        second.kill()
+      }
+      try Server(path, name: "k", queueCount: 3).end()
+    }
+
+    /// The kernel waits for an answer, and gives the device up: nothing can be served any more, and each command says so.
+    @Test func aServerEndsWhoseDeviceIsGivenUp() throws {
+      let scratch = try Scratch()
+      let path = try scratch.image(1 << 20)
+      let server = try Server(path, name: "k")
+      _ = try KernelDisk(servedAs: "k")
+      try Data("1".utf8).write(to: URL(filePath: "/sys/class/vduse/k/msg_timeout"))
+      server.signal(SIGSTOP)
+      // The driver resets the device as it goes.
+      try Data("k".utf8).write(to: URL(filePath: "/sys/bus/vdpa/drivers/virtio_vdpa/unbind"))
+      server.signal(SIGCONT)
+      let end = server.waitForEnd()
+      let words = "given the device up for good: vfioctl serve remove k"
+      #expect(end.code == 1 && end.text.contains(words), "\(end)")
+      let next = try Outcome(["serve", "block", "--file", path, "--name", "k"])
+      #expect(next.code == 1 && next.text.contains(words), "\(next)")
+      let removal = try Outcome(["serve", "remove", "k"])
+      #expect(removal.code == 0 && removal.text.isEmpty, "\(removal)")
+      try Server(path, name: "k").end()
     }
 
     @Test func aServerInThisProcessGoesOnAfterAnother() throws {

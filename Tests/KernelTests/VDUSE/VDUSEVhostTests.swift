@@ -50,6 +50,21 @@ extension KernelTests {
       #expect(served.reports.all.isEmpty, "\(served.reports.all)")
     }
 
+    /// The second queue's group moves to the second address space; in the first one nothing is mapped.
+    @Test func eachGroupHasItsAddressSpace() throws {
+      let scratch = try Scratch()
+      let path = try scratch.image(1 << 20)
+      let served = try ServedDisk(DiskImage(path: path), scratch, queueCount: 2, to: "vhost_vdpa") {
+        ($0.groupCount, $0.addressSpaceCount, $0.queueGroups) = (2, 2, [0, 1])
+      }
+      let disk = try VhostDisk(servedAs: "t", queue: 1, space: 1)
+      for index in 0..<512 { disk.store(UInt8(truncatingIfNeeded: index &* 3), at: VhostDisk.data + index) }
+      #expect(try disk.request(1, sector: 8, byteCount: 512, isWritten: false) == 0)
+      let file = try Data(contentsOf: URL(fileURLWithPath: path))
+      #expect(Array(file[4096..<4608]) == (0..<512).map { UInt8(truncatingIfNeeded: $0 &* 3) })
+      #expect(served.reports.all.isEmpty, "\(served.reports.all)")
+    }
+
     @Test func memoryThatIsUnmappedIsNotUsedAnyMore() throws {
       let scratch = try Scratch()
       // A process of its own: while the kernel maps memory for vhost, the process of the driver cannot map or unmap.
@@ -115,8 +130,9 @@ extension KernelTests {
           path: "\(scratch.path)/t.log", queueCount: 1, queueSize: 256, isFresh: false)
         log.note(.init(place: 3, id: head, writtenByteCount: 1), ofQueue: 0)
       }
-      let counting = Counting(BlockService(try DiskImage(path: path), identity: "t"))
-      let second = try ServedDisk(DiskImage(path: path), scratch, to: "vhost_vdpa", service: counting)
+      let image = try DiskImage(path: path)
+      let counting = Counting(BlockService(image, identity: "t"))
+      let second = try ServedDisk(image, scratch, to: "vhost_vdpa", service: counting)
       // Nobody kicks: the one that takes over looks for itself.
       _ = disk.wait()
       #expect(disk.usedIndex == 4 && counting.count.load(ordering: .relaxed) == (isNoted ? 0 : 1))

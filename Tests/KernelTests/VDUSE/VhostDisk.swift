@@ -17,12 +17,17 @@ final class VhostDisk {
 
   let node: CInt
   let memory: MappedMemory
+  private let space: UInt32
   private let kick: EventFD
   private let call: EventFD
   private var nextHead = 0
 
   /// Takes the device, and goes as far as to be ready.
-  init(servedAs name: String) throws {
+  /// - Parameters:
+  ///   - queue: The one that is used; its group has the same number where `space` is not 0.
+  ///   - space: The address space that this group gets, and the memory is mapped in.
+  init(servedAs name: String, queue: UInt32 = 0, space: UInt32 = 0) throws {
+    self.space = space
     let folder = "/sys/bus/vdpa/devices/\(name)"
     let entries = try FileManager.default.contentsOfDirectory(atPath: folder)
     let vhost = try #require(entries.first { $0.hasPrefix("vhost-vdpa-") })
@@ -35,13 +40,14 @@ final class VhostDisk {
     try #require(node >= 0, "errno \(-node)")
     // No event index: plain flags are easier to bend.
     try check(vhost_vdpa_begin(node, 1 << 33 | 1 << 32 | 1 << 9))
+    if space != 0 { try check(vhost_vdpa_set_group(node, queue, space)) }
     try map()
     try check(
       vhost_vdpa_set_queue(
-        node, 0, UInt32(Self.size), Self.start, Self.start + UInt64(Self.available),
+        node, queue, UInt32(Self.size), Self.start, Self.start + UInt64(Self.available),
         Self.start + UInt64(Self.used),
         kick.descriptor.rawValue, call.descriptor.rawValue))
-    try check(vhost_vdpa_enable_queue(node, 0, 1))
+    try check(vhost_vdpa_enable_queue(node, queue, 1))
     try check(vhost_vdpa_set_status(node, 15))
   }
   deinit { if isOpen { Foundation.close(node) } }
@@ -56,9 +62,9 @@ final class VhostDisk {
   func check(_ result: CInt) throws { try #require(result >= 0, "errno \(-result)") }
 
   func map() throws {
-    try check(unsafe vhost_vdpa_map(node, Self.start, UInt64(Self.byteCount), memory.baseAddress))
+    try check(unsafe vhost_vdpa_map(node, space, Self.start, UInt64(Self.byteCount), memory.baseAddress))
   }
-  func unmap() throws { try check(vhost_vdpa_unmap(node, Self.start, UInt64(Self.byteCount))) }
+  func unmap() throws { try check(vhost_vdpa_unmap(node, space, Self.start, UInt64(Self.byteCount))) }
 
   func load<T: BitwiseCopyable>(_ type: T.Type, at offset: Int) -> T {
     unsafe memory.baseAddress.loadUnaligned(fromByteOffset: offset, as: type)
