@@ -7,7 +7,7 @@
 stock_modules() {
   printf '%s\n' vfio_iommu_type1 vfio-pci nvme igb
   # ext4 asks for crc32c_generic by name when it mounts, and nobody loads modules then.
-  [[ $1 == 6.1 ]] || printf '%s\n' vduse virtio_vdpa vhost_vdpa virtio_blk crc32c_generic ext4
+  [[ $1 == 6.1 ]] || printf '%s\n' vduse virtio_vdpa vhost_vdpa virtio_blk virtio_net crc32c_generic ext4
 }
 
 # find_stock_kernel SERIES UPDATE
