@@ -5,10 +5,16 @@ internal import SoftwareIOTLB
 
 /// Ratios of times: the loops run in short turns one after the other, so that whatever slows the machine down slows
 /// both; what is told is the median of the turns' ratios.
+///
+/// Which physical pages the copies lie in decides how they share the caches, and stays as long as the memory: so the turns are
+/// spread over memory that is allocated anew.
 enum BounceTimes {
-  private static let turnCount = 301
+  private static let standCount = 15
+  private static let turnCount = 21
 
-  static func print(_ stand: BounceStand) throws {
+  static func print() throws {
+    // All at once, so that no page is another one's.
+    let stands = try (0..<standCount).map { _ in try BounceStand(byteCount: 1 << 20) }
     Swift.print(
       "| Mapped and unmapped | window ns | domain ns | memcpy ns | window / memcpy | limit | domain / memcpy |"
     )
@@ -17,7 +23,7 @@ enum BounceTimes {
     for (byteCount, limit) in [(4096, 1.25), (65536, 1.03)] {
       for direction in [DMADirection.toDevice, .fromDevice] {
         for bufferCount in [1, (1 << 20) / byteCount] {
-          let ratios = compare(stand, byteCount, direction, bufferCount)
+          let ratios = compare(stands, byteCount, direction, bufferCount)
           // What comes from a device is zeroed first: a pass that the bare copy has not.
           let isLimited = direction == .toDevice
           if isLimited && ratios.window > limit { isExceeded = true }
@@ -42,19 +48,27 @@ enum BounceTimes {
   }
 
   private static func compare(
-    _ stand: BounceStand, _ byteCount: Int, _ direction: DMADirection, _ bufferCount: Int
+    _ stands: [BounceStand], _ byteCount: Int, _ direction: DMADirection, _ bufferCount: Int
   ) -> Ratios {
     let times = UInt32(16 << 20) / UInt32(byteCount) / 8
     var (windows, domains, twins) = ([Double](), [Double](), [Double]())
-    for turn in 0...turnCount {
-      let window = time { stand.window(byteCount, direction, buffers: bufferCount, times) } / Double(times)
-      let twin = time { stand.twin(byteCount, direction, buffers: bufferCount, times) } / Double(times)
-      let domain = time { stand.domain(byteCount, direction, buffers: bufferCount, times) } / Double(times)
-      // The first one warms up.
-      guard turn > 0 else { continue }
-      windows.append(window)
-      domains.append(domain)
-      twins.append(twin)
+    for stand in stands {
+      for turn in 0...turnCount {
+        var (window, twin, domain) = (0.0, 0.0, 0.0)
+        // Each of them after each other one: what runs before leaves the caches to it.
+        for loop in turn..<(turn + 3) {
+          switch loop % 3 {
+          case 0: window = time { stand.window(byteCount, direction, buffers: bufferCount, times) }
+          case 1: twin = time { stand.twin(byteCount, direction, buffers: bufferCount, times) }
+          default: domain = time { stand.domain(byteCount, direction, buffers: bufferCount, times) }
+          }
+        }
+        // The first one warms up.
+        guard turn > 0 else { continue }
+        windows.append(window / Double(times))
+        domains.append(domain / Double(times))
+        twins.append(twin / Double(times))
+      }
     }
     return Ratios(
       window: median(zip(windows, twins).map { $0 / $1 }),

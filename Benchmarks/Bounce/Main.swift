@@ -11,8 +11,8 @@ internal import SoftwareIOTLB
 @main
 enum Main {
   static func main() throws {
+    if CommandLine.arguments.dropFirst().first == "times" { return try BounceTimes.print() }
     let stand = try BounceStand(byteCount: 1 << 20)
-    if CommandLine.arguments.dropFirst().first == "times" { return try BounceTimes.print(stand) }
     for (byteCount, limit) in [(4096, "1.25"), (65536, "1.03")] {
       count("\(byteCount >> 10) KiB to the device", stand, byteCount, .toDevice, limit)
       count("\(byteCount >> 10) KiB from the device", stand, byteCount, .fromDevice, "-")

@@ -9,29 +9,28 @@ internal import VDUSE
 /// - Returns: The sum of the pointers; 0 where one was missing.
 @inline(never)
 func findBytes(_ cache: borrowing IOTLBCache, _ first: UInt64, _ mask: UInt64, _ count: UInt32) -> UInt64 {
-  var (sum, offset): (UInt64, UInt64) = (0, 0)
-  var index: UInt32 = 0
-  while index != count {
-    guard
-      let bytes = unsafe cache.bytes(at: IOVA(first &+ offset), byteCount: 4096, writable: true)
-    else { return 0 }
-    sum &+= UInt64(UInt(bitPattern: bytes))
-    offset = (offset &+ 12288) & mask
-    index &+= 1
+  find(first, mask, count) {
+    unsafe cache.bytes(at: $0, byteCount: 4096, writable: true).map { UInt(bitPattern: $0) }
   }
-  return sum
 }
 
 /// The same for as many of the bytes as are contiguous.
 @inline(never)
 func findRuns(_ cache: borrowing IOTLBCache, _ first: UInt64, _ mask: UInt64, _ count: UInt32) -> UInt64 {
+  find(first, mask, count) {
+    unsafe cache.run(at: $0, byteCount: 4096, writable: true).map { UInt(bitPattern: $0.baseAddress) }
+  }
+}
+
+@inline(__always)
+private func find(
+  _ first: UInt64, _ mask: UInt64, _ count: UInt32, _ lookUp: (IOVA) -> UInt?
+) -> UInt64 {
   var (sum, offset): (UInt64, UInt64) = (0, 0)
   var index: UInt32 = 0
   while index != count {
-    guard
-      let run = unsafe cache.run(at: IOVA(first &+ offset), byteCount: 4096, writable: true)
-    else { return 0 }
-    sum &+= UInt64(UInt(bitPattern: run.baseAddress))
+    guard let bytes = lookUp(IOVA(first &+ offset)) else { return 0 }
+    sum &+= UInt64(bytes)
     offset = (offset &+ 12288) & mask
     index &+= 1
   }

@@ -29,6 +29,7 @@ struct Workload {
 
 /// A driver with its controller.
 protocol Contestant: ~Copyable {
+  init(_ address: PCIAddress) throws
   mutating func reads(_ workload: Workload) throws
 }
 
@@ -77,7 +78,7 @@ struct OurDriver: ~Copyable, Contestant {
         issued &+= 1
       }
       queue.ring()
-      var taken: UInt32 = 0
+      var taken = 0
       while taken == 0 {
         while let completion = try queue.poll() {
           if !completion.status.isSuccess { failure = completion.status }
@@ -86,8 +87,8 @@ struct OurDriver: ~Copyable, Contestant {
           taken &+= 1
         }
       }
-      queue.acknowledge()
-      done &+= taken
+      queue.acknowledge(taken)
+      done &+= UInt32(truncatingIfNeeded: taken)
     }
     if let failure { throw NVMeError(.read, endedWith: failure) }
   }
@@ -98,6 +99,8 @@ struct OurDriver: ~Copyable, Contestant {
 struct TwinDriver: ~Copyable, Contestant {
   private var controller = unsafe twin_nvme_controller()
   private let name: String
+  /// Whether it does the same accesses as we do, or more of them, as libvfn.
+  var savesAccesses = true
 
   init(_ address: PCIAddress) throws {
     name = address.description
@@ -110,7 +113,8 @@ struct TwinDriver: ~Copyable, Contestant {
   mutating func reads(_ workload: Workload) throws {
     try kernelCall("twin", on: name) {
       unsafe twin_nvme_reads(
-        &controller, UInt32(workload.count), UInt32(workload.depth), UInt32(workload.byteCount))
+        &controller, UInt32(workload.count), UInt32(workload.depth), UInt32(workload.byteCount),
+        savesAccesses)
     }
   }
 

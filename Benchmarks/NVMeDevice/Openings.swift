@@ -9,8 +9,8 @@ struct Openings {
 
   mutating func run(on address: PCIAddress) throws {
     for round in 0...Self.rounds {
-      let ours = try Self.timeOfOurs(address)
-      let twins = try Self.timeOfTwin(address)
+      let ours = try Self.time(of: OurDriver.self, on: address)
+      let twins = try Self.time(of: TwinDriver.self, on: address)
       // The first round warms up.
       if round > 0 { times.append(ours, twins) }
     }
@@ -18,21 +18,14 @@ struct Openings {
 
   // Closing is not counted: the driver goes when the clock was read.
 
-  private static func timeOfOurs(_ address: PCIAddress) throws -> Double {
+  private static func time<Driver: Contestant & ~Copyable>(
+    of type: Driver.Type, on address: PCIAddress
+  ) throws -> Double {
     let start = ContinuousClock.now
-    var driver = try OurDriver(address)
+    var driver = try type.init(address)
     try driver.reads(.first)
     let time = microseconds(since: start)
     extendLifetime(driver)
-    return time
-  }
-
-  private static func timeOfTwin(_ address: PCIAddress) throws -> Double {
-    let start = ContinuousClock.now
-    var twin = try TwinDriver(address)
-    try twin.reads(.first)
-    let time = microseconds(since: start)
-    extendLifetime(twin)
     return time
   }
 
