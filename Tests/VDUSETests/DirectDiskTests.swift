@@ -138,7 +138,9 @@ struct DirectDiskTests {
     @Test func everyCallMayFail() throws {
       let file = try TemporaryFile(Data(count: 4096 + 512))
       let memory = DriverMemory()
-      let swept = try faultSweep(.ioError, concerning: { $0.contains("disk-") }) { plan in
+      // Other tests have images open meanwhile.
+      let concerns: (String) -> Bool = { [path = file.path] in $0.hasPrefix(path) }
+      let swept = try faultSweep(.ioError, concerning: concerns) { plan in
         do {
           try FaultPlan.$current.withValue(plan) {
             let image = try DiskImage(path: file.path, isDirect: true)

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
-import TestSupport
 import Testing
 
 /// `vfioctl nvme` on the simulated controller.
@@ -17,10 +16,7 @@ import Testing
     #expect((json["namespaces"] as? [[String: Any]])?.first?["blockCount"] as? Int == 131072)
   }
 
-  @Test(
-    .disabled(
-      if: isThreadSanitized, "ThreadSanitizer knows nothing of vfioctl's Mutexes where its threads meet"))
-  func perfCountsCommandsAndTimes() throws {
+  @Test func perfCountsCommandsAndTimes() throws {
     let outcome = try VFIOCTLTests.vfioctl(
       "nvme", "perf", "--simulated", "--time", "0.2", "--depth", "4", "--queues", "2", "--json")
     let record = try object(outcome.output)

@@ -26,6 +26,8 @@ import Testing
     let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
     let errors = String(decoding: messages.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
     process.waitUntilExit()
+    // What a sanitizer found in the program would be lost with its messages.
+    if errors.contains("Sanitizer: ") { Issue.record("\(errors)") }
     return Outcome(status: process.terminationStatus, output: text, messages: errors)
   }
 
