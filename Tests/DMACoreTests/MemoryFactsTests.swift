@@ -28,13 +28,17 @@ import Testing
     #expect(memory.shares.pageCount == 2)
   }
 
-  @Test func unmappedAddressesAreAnError() throws {
-    let mapping = try unsafe MappedMemory.anonymous(byteCount: 16384).relinquish()
-    #expect(unsafe munmap(mapping.baseAddress.unsafelyUnwrapped + 8192, 4096) == 0)
-    let error = #expect(throws: KernelError.self) {
-      _ = try unsafe MemoryFacts(of: UnsafeRawBufferPointer(mapping))
+  @Test func unmappedAddressesAreAnError() async {
+    // In a process of its own: no other thread may map memory in the hole.
+    await #expect(processExitsWith: .success) {
+      let mapping = try unsafe MappedMemory.anonymous(byteCount: 16384).relinquish()
+      guard unsafe munmap(mapping.baseAddress.unsafelyUnwrapped + 8192, 4096) == 0 else { exit(3) }
+      do throws(KernelError) {
+        _ = try unsafe MemoryFacts(of: UnsafeRawBufferPointer(mapping))
+        exit(4)
+      } catch {
+        guard error.errno == .badAddress else { exit(5) }
+      }
     }
-    #expect(error?.errno == .badAddress)
-    _ = unsafe munmap(mapping.baseAddress, 16384)
   }
 }

@@ -217,12 +217,14 @@ import Virtqueues
           var free = Array(0..<8)
           while true {
             while let token = free.last, unsafe b.receiving.offer(token, writable: 40) { free.removeLast() }
+            // Before it looks: frames may come between a look that finds none and its end.
+            let isLast = isOver.load(ordering: .acquiring)
             let need = unsafe try b.receiver.serve(by: b.port)
             let used = unsafe try b.receiving.takeAllUsed()
             free += used.map(\.token)
             received.withLock { $0 += used.map { Int($0.bytes[26]) << 8 | Int($0.bytes[27]) } }
             if need != .bell { continue }
-            if isOver.load(ordering: .acquiring) { return }
+            if isLast { return }
             // Long beyond any pause between two frames: it is the bell that ends it.
             let isRung = unsafe b.receiving.orders.bell.wait(for: .seconds(60))
             #expect(isRung)
