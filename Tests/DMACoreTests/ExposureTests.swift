@@ -159,7 +159,10 @@ import Testing
     let shared = SharedFlag()
     let threads = (0..<3).map { index in
       IOVAThread {
-        for _ in 0..<300 {
+        defer { shared.runningCount.subtract(1, ordering: .releasing) }
+        var round = 0
+        while round < 300 || !shared.isEnough.load(ordering: .relaxed) {
+          round += 1
           do {
             let memory = try space.expose(
               UnsharedMemory(byteCount: 4096 * (index + 1)), access: .readWrite)
@@ -172,8 +175,13 @@ import Testing
       }
     }
     var endedByteCount: UInt64 = 0
-    for _ in 0..<100 {
+    let latest = ContinuousClock.now + .seconds(60)
+    while shared.runningCount.load(ordering: .acquiring) > 0 {
       endedByteCount += try space.endAllExposures()
+      // It may be long before an exposure is met, where there is one processor.
+      if endedByteCount > 0 || ContinuousClock.now >= latest {
+        shared.isEnough.store(true, ordering: .relaxed)
+      }
       usleep(200)
     }
     for thread in threads { thread.join() }
@@ -196,6 +204,8 @@ import Testing
 
   private final class SharedFlag: Sendable {
     let failureCount = Atomic<Int>(0)
+    let runningCount = Atomic<Int>(3)
+    let isEnough = Atomic<Bool>(false)
   }
 
   private static func refusal(reclaiming memory: consuming DMAMemory) -> KernelError? {
