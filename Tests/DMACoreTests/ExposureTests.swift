@@ -153,7 +153,7 @@ import Testing
   }
 
   /// Threads that expose and reclaim while another ends everything: nothing is ended twice, lost or parked.
-  @Test(.timeLimit(.minutes(5)))
+  @Test(.timeLimit(.minutes(15)))
   func anEndOfAllWaitsForTheOthers() throws {
     let space = PageShareSpace("one")
     let shared = SharedFlag()
